@@ -1,0 +1,51 @@
+"""Refuse impossible settings by name and value, before anything is built from them."""
+
+from typing import Any, Optional, Sequence
+
+from .errors import Errors
+
+CELLS = ("rnn", "gru", "lstm")
+
+
+def check_positive(name: str, value: Any, *, where: str, even: bool = False) -> None:
+    """RAISES (ValueError): E001 unless value is a whole number of at least 1 (and even)."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < 1 or (even and value % 2):
+        expected = "an even whole number of at least 2" if even else "a whole number of at least 1"
+        raise ValueError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
+
+
+def check_rate(name: str, value: Optional[float], *, where: str) -> None:
+    """RAISES (ValueError): E001 unless value is None or in [0, 1)."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is not None and not (number and 0 <= value < 1):
+        expected = "null, or a number of at least 0 and less than 1"
+        raise ValueError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str], *, where: str) -> None:
+    """RAISES (ValueError): E001 unless value is one of the choices."""
+    if value not in choices:
+        expected = "one of " + ", ".join(repr(choice) for choice in choices)
+        raise ValueError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
+
+
+def check_recurrent(
+    *,
+    where: str,
+    depth: int,
+    cell: str,
+    direction: str,
+    merge: str,
+    dropout: Optional[float],
+    locked_dropout: Optional[float],
+) -> None:
+    """RAISES (ValueError): E001 or E002 unless a recurrent stack can be built from these."""
+    check_positive("depth", depth, where=where)
+    check_choice("cell", cell, CELLS, where=where)
+    check_choice("direction", direction, ("both", "forward", "backward"), where=where)
+    check_choice("merge", merge, ("concat", "sum"), where=where)
+    check_rate("dropout", dropout, where=where)
+    check_rate("locked_dropout", locked_dropout, where=where)
+    if merge == "sum" and direction != "both":
+        raise ValueError(Errors.E002.format(direction=direction))

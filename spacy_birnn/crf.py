@@ -1,0 +1,340 @@
+"""Linear-chain inference on arrays: a conditional random field's partition function, marginals,
+best path and gradients (Lafferty et al. 2001; Rabiner 1989 for the scaled recursions).
+
+Pure functions of scores, with no parameters of their own. A labelling y of a sequence of n tokens
+scores
+
+    s(y) = start[y_1] + sum_t emissions[t, y_t] + sum_t transitions[y_{t-1}, y_t] + end[y_n]
+
+and has the probability exp(s(y)) / Z, where Z sums exp(s) over all labellings that are allowed. An
+illegal start, transition or end scores -inf. What is known of a token beforehand (its annotation,
+an entity set by an earlier component) is a mask of the labels it may take. Without transitions
+the tokens are independent, and everything here is the softmax.
+
+The recursions run in probability space, normalised at each step, in float64: a few matrix products
+a step, for all sequences of the batch at once. Their steps are many and small, so they stay on the
+CPU (numpy) wherever the network runs.
+"""
+
+from dataclasses import dataclass, replace
+from typing import List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from .layers.packing import invert, time_major
+
+
+@dataclass
+class SequenceScores:
+    """What a tagging head says of a batch, or the gradient of a loss with respect to it.
+
+    emissions (np.ndarray): Shape (tokens, labels), all sequences one after the other.
+    lengths (np.ndarray): Tokens of each sequence, shape (sequences,), each >= 0.
+    transitions (Optional[np.ndarray]): Shape (labels, labels), from row to column. None: the
+        labels of a sequence are independent.
+    start (Optional[np.ndarray]): Score of each label at the first token, shape (labels,).
+    end (Optional[np.ndarray]): Score of each label at the last token, shape (labels,).
+    """
+
+    emissions: np.ndarray
+    lengths: np.ndarray
+    transitions: Optional[np.ndarray] = None
+    start: Optional[np.ndarray] = None
+    end: Optional[np.ndarray] = None
+
+    def constrained(self, legal: "Legal") -> "SequenceScores":
+        """The same scores, but -inf for what the scheme forbids. Absent transitions count as 0."""
+        own = (self.transitions, self.start, self.end)
+        transitions, start, end = (
+            np.where(allowed, 0.0 if scores is None else scores, -np.inf)
+            for scores, allowed in zip(own, legal)
+        )
+        return replace(self, transitions=transitions, start=start, end=end)
+
+    def select(self, chosen: np.ndarray) -> "SequenceScores":
+        """Only the chosen sequences. chosen (np.ndarray): bool, shape (sequences,)."""
+        rows = _rows_of(self.lengths, chosen)
+        return replace(self, emissions=self.emissions[rows], lengths=self.lengths[chosen])
+
+
+class Legal(NamedTuple):
+    """What a tagging scheme allows: bool arrays of shape (labels, labels), (labels,), (labels,)."""
+
+    transitions: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+
+
+@dataclass
+class Posterior:
+    """The distribution over labellings, given scores and a mask.
+
+    log_z (np.ndarray): Logarithm of the partition function, shape (sequences,); -inf where no
+        labelling is allowed, 0 for an empty sequence.
+    marginals (np.ndarray): Probability of each label at each token, shape (tokens, labels); 0
+        throughout a sequence that allows no labelling.
+    chain (Optional[Chain]): What only dependent labels have.
+    """
+
+    log_z: np.ndarray
+    marginals: np.ndarray
+    chain: Optional["Chain"] = None
+
+
+@dataclass
+class Chain:
+    """Expected counts over the batch, for the gradient, and the recursion's variables, for spans.
+
+    transitions (np.ndarray): Expected number of each transition, shape (labels, labels).
+    start (np.ndarray): Expected number of each label at a first token, shape (labels,).
+    end (np.ndarray): Expected number of each label at a last token, shape (labels,).
+    alpha, beta, emit (np.ndarray): Shape (tokens, labels), scaled so that alpha * beta are the
+        marginals and alpha[t + 1] = (alpha[t] @ move) * emit[t + 1].
+    move (np.ndarray): exp(transitions) up to a constant, shape (labels, labels).
+    """
+
+    transitions: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    alpha: np.ndarray
+    beta: np.ndarray
+    emit: np.ndarray
+    move: np.ndarray
+
+
+class LabelledSpan(NamedTuple):
+    """A stretch of tokens that all carry given labels.
+
+    start (int): Row of its first token in the batch.
+    labels (Sequence[int]): The label of each of its tokens, at least one.
+    then (Optional[np.ndarray]): Labels that the token after it may carry, bool, shape (labels,).
+        None: any label, or no token follows in the sequence.
+    """
+
+    start: int
+    labels: Sequence[int]
+    then: Optional[np.ndarray] = None
+
+
+def posterior(scores: SequenceScores, allowed: Optional[np.ndarray] = None) -> Posterior:
+    """Forward-backward.
+
+    scores (SequenceScores): The scores of the batch.
+    allowed (Optional[np.ndarray]): Labels that each token may take, bool, shape (tokens, labels).
+        None: any.
+    RETURNS (Posterior): log Z, marginals and expected counts.
+    """
+    emissions = scores.emissions.astype("float64")
+    if allowed is not None:
+        emissions = np.where(allowed, emissions, -np.inf)
+    shift = _finite(emissions.max(axis=1, keepdims=True, initial=-np.inf))
+    emit = np.exp(emissions - shift)
+    if scores.transitions is None:
+        total = emit.sum(axis=1, keepdims=True)
+        log_z = _log_z(scores.lengths, total, shift)
+        marginals = emit / _positive(total)
+        marginals[_rows_of(scores.lengths, np.isinf(log_z))] = 0.0
+        return Posterior(log_z, marginals)
+    return _forward_backward(scores, emit, shift)
+
+
+def _forward_backward(scores: SequenceScores, emit: np.ndarray, shift: np.ndarray) -> Posterior:
+    lengths = scores.lengths
+    move, start, end = (
+        np.exp(part.astype("float64") - _finite(part.max(initial=-np.inf)))
+        for part in (scores.transitions, scores.start, scores.end)
+    )
+    order = _TimeMajor(lengths)
+    emit = emit[order.rows]
+    alpha, scale = np.empty_like(emit), np.empty((len(emit), 1))
+    for now, before in order.steps():
+        reached = start if before is None else alpha[before] @ move
+        state = reached * emit[now]
+        scale[now] = state.sum(axis=1, keepdims=True)
+        alpha[now] = state / _positive(scale[now])
+    finish = alpha[order.last] @ end
+
+    log_z = _log_z(lengths, scale[order.back], shift)
+    log_z += np.maximum(lengths - 1, 0) * _finite(scores.transitions.max(initial=-np.inf))
+    with np.errstate(divide="ignore"):
+        log_z[order.sequences] += np.log(finish) + _finite(scores.start.max(initial=-np.inf))
+    log_z[order.sequences] += _finite(scores.end.max(initial=-np.inf))
+
+    emit /= _positive(scale)
+    beta = np.empty_like(emit)
+    beta[order.last] = end / _positive(finish)[:, None]
+    for now, before in reversed(order.steps()):
+        if before is not None:
+            beta[before] = (beta[now] * emit[now]) @ move.T
+    impossible = _rows_of(lengths, np.isinf(log_z))[order.rows]
+    alpha[impossible] = 0.0
+    marginals = alpha * beta
+    chain = Chain(
+        transitions=move * (alpha[order.before].T @ (emit * beta)[order.follow]),
+        start=marginals[order.first].sum(axis=0),
+        end=marginals[order.last].sum(axis=0),
+        alpha=alpha[order.back],
+        beta=beta[order.back],
+        emit=emit[order.back],
+        move=move,
+    )
+    return Posterior(log_z, marginals[order.back], chain)
+
+
+def viterbi(scores: SequenceScores, allowed: Optional[np.ndarray] = None) -> np.ndarray:
+    """The best labelling of each sequence (Viterbi 1967). A tie goes to the lower label.
+
+    scores (SequenceScores): The scores of the batch.
+    allowed (Optional[np.ndarray]): Labels that each token may take, bool, shape (tokens, labels).
+    RETURNS (np.ndarray): The label of each token, int64, shape (tokens,).
+    """
+    emissions = scores.emissions
+    if allowed is not None:
+        emissions = np.where(allowed, emissions, -np.inf)
+    if scores.transitions is None or not len(emissions):
+        return emissions.argmax(axis=1)
+    order = _TimeMajor(scores.lengths)
+    best = emissions[order.rows].astype("float64")
+    best[order.first] += scores.start
+    pointers = np.zeros(best.shape, dtype="int32")
+    into = np.ascontiguousarray(scores.transitions.T)
+    for now, before in order.steps():
+        if before is not None:
+            reached = best[before, None, :] + into  # (sequences, label, label before)
+            pointers[now] = reached.argmax(axis=2)
+            best[now] += np.take_along_axis(reached, pointers[now][..., None], axis=2)[..., 0]
+    best[order.last] += scores.end
+    labels = best.argmax(axis=1)  # right at the last tokens; the others follow the pointers
+    for now, before in reversed(order.steps()):
+        if before is not None:
+            labels[before] = pointers[now][np.arange(now.stop - now.start), labels[now]]
+    return labels[order.back]
+
+
+def loss(
+    scores: SequenceScores, gold: np.ndarray, allowed: Optional[np.ndarray] = None
+) -> Tuple[float, SequenceScores]:
+    """Negative log-likelihood of an annotation that need not be complete, and its gradient:
+
+        loss = log Z(allowed) - log Z(allowed and gold)
+        gradient = marginals(allowed) - marginals(allowed and gold)
+
+    scores (SequenceScores): The scores of the batch.
+    gold (np.ndarray): Labels that agree with the annotation, bool, shape (tokens, labels). A fully
+        annotated token has one; a token without annotation has all.
+    allowed (Optional[np.ndarray]): Labels possible at all, bool, shape (tokens, labels).
+    RETURNS (Tuple[float, SequenceScores]): The sum over the batch, and the gradient. A sequence
+        whose annotation is impossible adds nothing to either.
+    """
+    agreeing = posterior(scores, gold if allowed is None else gold & allowed)
+    possible = np.isfinite(agreeing.log_z)
+    every = allowed
+    if not possible.all():
+        # No labelling allowed on both sides: the sequence drops out of the expectations too
+        every = np.ones_like(gold) if allowed is None else allowed.copy()
+        every[_rows_of(scores.lengths, ~possible)] = False
+    all_paths = posterior(scores, every)
+    value = (all_paths.log_z[possible] - agreeing.log_z[possible]).sum()
+    return float(value), _difference(scores, all_paths, agreeing)
+
+
+def divergence(
+    scores: SequenceScores, teacher: SequenceScores, allowed: Optional[np.ndarray] = None
+) -> Tuple[float, SequenceScores]:
+    """How far the distribution of `scores` is from that of a teacher over whole labellings,
+    KL(teacher || scores), and its gradient with respect to `scores`: the difference of the expected
+    counts (of an exponential family).
+
+    RETURNS (Tuple[float, SequenceScores]): The sum over the batch, and the gradient.
+    """
+    mine, theirs = posterior(scores, allowed), posterior(teacher, allowed)
+    value = (mine.log_z - theirs.log_z).sum() + _expected(teacher, theirs) - _expected(scores, theirs)
+    return float(value), _difference(scores, mine, theirs)
+
+
+def span_marginals(chain: Chain, spans: Sequence[LabelledSpan]) -> List[float]:
+    """The exact probability that all tokens of a span carry the given labels, over all labellings
+    of the rest: alpha of its first label, the moves inside, beta of its last.
+
+    chain (Chain): From `posterior`.
+    spans (Sequence[LabelledSpan]): The spans to judge; they may overlap.
+    RETURNS (List[float]): Between 0 and 1, one for each span.
+    """
+    values = []
+    for start, labels, then in spans:
+        end = start + len(labels)
+        inside = chain.move[labels[:-1], labels[1:]] * chain.emit[range(start + 1, end), labels[1:]]
+        if then is None:
+            after = chain.beta[end - 1, labels[-1]]
+        else:
+            after = chain.move[labels[-1]] @ (then * chain.emit[end] * chain.beta[end])
+        value = chain.alpha[start, labels[0]] * inside.prod() * after
+        values.append(float(np.clip(value, 0.0, 1.0)))
+    return values
+
+
+class _TimeMajor:
+    """Rows in the order of a recurrence, with the ways between that order and the flat one."""
+
+    def __init__(self, lengths: np.ndarray):
+        self.rows, self.batch_sizes, self.sequences = time_major(lengths)
+        self.back = invert(self.rows)
+        bounds = np.concatenate([[0], np.cumsum(self.batch_sizes)]).astype("int64")
+        self.bounds = bounds
+        n_first = int(self.batch_sizes[0]) if len(self.batch_sizes) else 0
+        self.first = slice(0, n_first)
+        self.follow = slice(n_first, len(self.rows))
+        shift = np.repeat(self.batch_sizes[:-1], self.batch_sizes[1:])
+        self.before = np.arange(n_first, len(self.rows)) - shift
+        self.last = bounds[lengths[self.sequences] - 1] + np.arange(n_first)
+
+    def steps(self) -> List[Tuple[slice, Optional[slice]]]:
+        """Each step's rows, and the rows they follow (None at the first step)."""
+        bounds = self.bounds.tolist()
+        sizes = self.batch_sizes.tolist()
+        return [
+            (slice(lo, lo + n), slice(bounds[t - 1], bounds[t - 1] + n) if t else None)
+            for t, (lo, n) in enumerate(zip(bounds, sizes))
+        ]
+
+
+def _difference(scores: SequenceScores, first: Posterior, second: Posterior) -> SequenceScores:
+    emissions = (first.marginals - second.marginals).astype("float32")
+    if first.chain is None or second.chain is None:
+        return SequenceScores(emissions, scores.lengths)
+    return SequenceScores(
+        emissions,
+        scores.lengths,
+        (first.chain.transitions - second.chain.transitions).astype("float32"),
+        (first.chain.start - second.chain.start).astype("float32"),
+        (first.chain.end - second.chain.end).astype("float32"),
+    )
+
+
+def _expected(scores: SequenceScores, under: Posterior) -> float:
+    """The expected score of a labelling under a posterior; what is impossible counts nothing."""
+    pairs = [(scores.emissions, under.marginals)]
+    if under.chain is not None:
+        own = (scores.transitions, scores.start, scores.end)
+        pairs += zip(own, (under.chain.transitions, under.chain.start, under.chain.end))
+    return sum(float(np.sum(score * p, where=p > 0)) for score, p in pairs)
+
+
+def _log_z(lengths: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Sum the logarithms of each sequence's scaling factors."""
+    with np.errstate(divide="ignore"):
+        logs = (np.log(scale) + shift)[:, 0]
+    sequence = np.repeat(np.arange(len(lengths)), lengths)
+    return np.bincount(sequence, weights=logs, minlength=len(lengths))
+
+
+def _rows_of(lengths: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    return np.repeat(chosen, lengths)
+
+
+def _finite(shift: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(shift), shift, 0.0)
+
+
+def _positive(scale: np.ndarray) -> np.ndarray:
+    return np.where(scale > 0, scale, 1.0)

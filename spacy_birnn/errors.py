@@ -1,0 +1,81 @@
+"""Every message the package raises or warns with: the value, what was expected, the way out."""
+
+
+class _WithCodes(type):
+    """Prefixes each message with its code, so that users can search for it."""
+
+    def __getattribute__(cls, code: str) -> str:
+        text = super().__getattribute__(code)
+        return text if code.startswith("__") else f"[BIRNN-{code}] {text}"
+
+
+class Errors(metaclass=_WithCodes):
+    # Settings of layers and architectures
+    E001 = (
+        "'{name}' must be {expected}, but got {value!r}. Change it in the config block of "
+        "'{where}'."
+    )
+    E002 = (
+        "merge = 'sum' adds the forward to the backward state, but direction = '{direction}' has "
+        "only one of them. Use merge = 'concat', or direction = 'both'."
+    )
+    E003 = (
+        "width = {width} cannot be shared equally by two directions that are concatenated. Use "
+        "an even width, or merge = 'sum'."
+    )
+    E004 = (
+        "label_smoothing = {value} needs independent labels, but the model's output is 'crf'. Set "
+        "label_smoothing = 0.0, or output = 'softmax' in [model]."
+    )
+    # Weights
+    E010 = "The layer '{name}' has no weights yet. Call nlp.initialize() or load a trained pipeline."
+    E011 = (
+        "The saved weights of the layer '{name}' are damaged: {reason}. The file is truncated or "
+        "was altered; copy it again or train again."
+    )
+    E012 = (
+        "The saved weights of the layer '{name}' do not fit: {reason}. The pipeline was trained "
+        "with other settings; load it with the config.cfg that was saved beside it."
+    )
+    E013 = (
+        "Can't load the model of '{name}': {reason}. The file is truncated, altered, or belongs to "
+        "another architecture; copy it again or train again."
+    )
+    E014 = (
+        "The vocab's word vectors have {found} columns, but the model was trained with {expected}. "
+        "Load the vectors that the pipeline was trained with, or train again."
+    )
+    E015 = (
+        "The layer '{name}' cannot be initialized without a sample of its input, because its input "
+        "width is unknown. Pass X to model.initialize()."
+    )
+    # Labels and annotation
+    E020 = (
+        "No annotated example for '{name}': none of the {n} examples has {expected}. Check that the "
+        "training corpus was converted with its annotation, or pass labels to initialize()."
+    )
+    E021 = (
+        "The training data has the label '{label}', which '{name}' does not have. It has: {labels}. "
+        "Call initialize() on all the training data, or add_label('{label}') before training."
+    )
+    E022 = (
+        "The scores of '{name}' are not finite (NaN or infinite). Usually the learning rate is too "
+        "high: lower [training.optimizer] learn_rate, or set grad_clip."
+    )
+    E023 = "A label must be a non-empty string, but '{name}' got {value!r}."
+    E024 = (
+        "'{name}' was trained with {found} output labels, but {expected} are needed for its "
+        "{n_labels} labels. The model and the labels come from different pipelines."
+    )
+    E025 = (
+        "'{name}' has nothing to rehearse against. Call nlp.resume_training() on a trained pipeline "
+        "before rehearse()."
+    )
+
+
+class Warnings(metaclass=_WithCodes):
+    W001 = (
+        "{n} entities in the data of '{name}' do not align with the tokens of the pipeline, for "
+        "instance {example!r}; their tokens are treated as missing annotation. Check the character "
+        "offsets and the tokenizer. This is reported once."
+    )

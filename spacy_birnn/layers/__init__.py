@@ -1,0 +1,1 @@
+"""Recurrent layers in pure PyTorch: they know nothing of spaCy, Thinc or labels."""

@@ -1,0 +1,37 @@
+"""Words as sequences of characters."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .birnn import BiRNN, Cell
+
+
+class CharRNN(nn.Module):
+    """A word's vector from its characters (Ling et al. 2015, https://arxiv.org/abs/1508.02096;
+    Lample et al. 2016): each character is embedded, a recurrent layer reads the word in both
+    directions, and the two final states stand side by side.
+
+    rows (int): Rows of the character table, at least 1.
+    char_width (int): Width of a character's embedding. Recommended: 16 to 64.
+    hidden_width (int): Width of one direction's state. Recommended: 16 to 64.
+    cell (str): "rnn", "gru" or "lstm".
+    """
+
+    def __init__(self, rows: int, char_width: int, hidden_width: int, *, cell: Cell = "lstm"):
+        super().__init__()
+        self.embed = nn.Embedding(rows, char_width)
+        nn.init.uniform_(self.embed.weight, -0.1, 0.1)
+        self.rnn = BiRNN(char_width, hidden_width, cell=cell, locked_dropout=0.0)
+
+    def forward(self, chars: Tensor, lengths: np.ndarray, drop: float = 0.0) -> Tensor:
+        """Encode a batch of words.
+
+        chars (Tensor): The characters of all words, one after the other, as row numbers of the
+            table, int64, shape (sum(lengths),).
+        lengths (np.ndarray): Number of characters of each word, shape (words,), each >= 0.
+        drop (float): Dropout rate on the characters' embeddings. Used in training only.
+        RETURNS (Tensor): Shape (words, 2 * hidden_width).
+        """
+        X = nn.functional.dropout(self.embed(chars), drop, training=self.training and drop > 0)
+        return self.rnn(X, lengths)[1]

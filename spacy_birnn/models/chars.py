@@ -1,0 +1,106 @@
+"""The character encoder."""
+
+from typing import Any, Callable, List, Tuple
+
+import numpy as np
+from spacy.tokens import Doc
+from thinc.api import Model
+from thinc.types import Floats2d
+
+from ..checks import CELLS, check_choice, check_positive
+from .features import by_word, code_points
+from .torch_wrapper import TorchShim, run_module, torch_shim
+from .types import DocsToVectors
+
+CACHED_WORDS = 20000
+
+
+def build_char_rnn(
+    *,
+    width: int = 64,
+    char_width: int = 32,
+    rows: int = 1024,
+    cell: str = "lstm",
+    max_chars: int = 32,
+) -> DocsToVectors:
+    """A vector for each token from its characters, read forward and backward by a recurrent layer
+    (see `layers.chars.CharRNN`). It has no vocabulary: any character has a row, so none is unknown.
+    Each distinct word of a batch is encoded once, and at prediction its vector is kept until the
+    weights change.
+
+    width (int): Width of the output, half of it from each direction; even. Recommended: 32 to 128.
+    char_width (int): Width of a character's embedding. Recommended: 16 to 64.
+    rows (int): Rows of the character table; a character's row is its code point modulo `rows`.
+        Recommended: 256 to 8192, more for large scripts.
+    cell (str): "rnn", "gru" or "lstm".
+    max_chars (int): Of a longer word only the beginning and the end are read, half of max_chars
+        each. Recommended: 20 to 50.
+    """
+    where = "spacy-birnn.CharRNN.v1"
+    settings = {"width": width, "char_width": char_width, "rows": rows, "max_chars": max_chars}
+    for name, value in settings.items():
+        check_positive(name, value, where=where, even=name == "width")
+    check_choice("cell", cell, CELLS, where=where)
+    encoder: DocsToVectors = Model(
+        "char_rnn",
+        _forward,
+        init=_init,
+        attrs={"char_width": char_width, "rows": rows, "cell": cell, "max_chars": max_chars}
+        | {"dropout_rate": 0.0},
+        dims={"nO": width},
+        shims=[TorchShim("char_rnn", _build_module)],
+    )
+    return by_word(encoder)
+
+
+def _build_module(**cfg: Any) -> Any:
+    from ..layers.chars import CharRNN
+
+    return CharRNN(**cfg)
+
+
+def _init(model: DocsToVectors, X=None, Y=None) -> None:
+    torch_shim(model).build(
+        rows=model.attrs["rows"],
+        char_width=model.attrs["char_width"],
+        hidden_width=model.get_dim("nO") // 2,
+        cell=model.attrs["cell"],
+    )
+
+
+def _forward(
+    model: DocsToVectors, docs: List[Doc], is_train: bool
+) -> Tuple[List[Floats2d], Callable]:
+    (doc,) = docs
+    words = [token.text for token in doc]
+    if not is_train:
+        return [_cached(model, words)], lambda dY: []
+    Y, backprop_module = _encode(model, words, is_train)
+
+    def backprop(dYs: List[Floats2d]) -> List[Doc]:
+        backprop_module(dYs[0])
+        return []
+
+    return [Y], backprop
+
+
+def _encode(model: DocsToVectors, words: List[str], is_train: bool) -> Tuple[Floats2d, Callable]:
+    chars, lengths = code_points(words, max_chars=model.attrs["max_chars"])
+    rows = model.ops.xp.asarray((chars % model.attrs["rows"]).astype("int64"))
+    return run_module(model, rows, lengths, is_train=is_train)
+
+
+def _cached(model: DocsToVectors, words: List[str]) -> Floats2d:
+    memo = torch_shim(model).memo
+    index = memo.setdefault("index", {})
+    new = [word for word in words if word not in index]
+    if new:
+        if len(index) + len(new) > CACHED_WORDS:
+            memo.clear()
+            index, new = memo.setdefault("index", {}), words
+        vectors = _encode(model, new, is_train=False)[0]
+        memo["vectors"] = model.ops.xp.vstack([memo.get("vectors", vectors[:0]), vectors])
+        index.update((word, i) for i, word in enumerate(new, start=len(index)))
+    if not words:
+        return model.ops.alloc2f(0, model.get_dim("nO"))
+    return memo["vectors"][[index[word] for word in words]]

@@ -1,0 +1,111 @@
+"""Words as vectors, from what they are and from how they are written."""
+
+from typing import Callable, List, Optional, Tuple
+
+from spacy.ml.featureextractor import FeatureExtractor
+from spacy.ml.staticvectors import StaticVectors
+from spacy.tokens import Doc
+from thinc.api import (
+    HashEmbed,
+    Maxout,
+    Model,
+    chain,
+    concatenate,
+    ragged2list,
+    with_array,
+)
+from thinc.types import Floats2d, Ints2d
+
+from ..checks import check_choice, check_positive, check_rate
+from ..errors import Errors
+from .features import by_word
+from .types import DocsToVectors
+
+# Attributes of a word, whatever its context
+LEXICAL_ATTRS = ("ORTH", "LOWER", "NORM", "PREFIX", "SUFFIX", "SHAPE")
+
+
+def build_word_char_embed(
+    *,
+    width: int,
+    attrs: List[str],
+    rows: List[int],
+    word_dropout: float,
+    chars: Optional[DocsToVectors],
+) -> DocsToVectors:
+    """A vector for each token from its word alone: hashed lexical attributes, the vocab's static
+    vectors if it has any, and its characters, side by side, mixed by a maxout layer. Fits the
+    `embed` slot of `spacy.Tok2Vec.v2`. Each distinct word of a batch is embedded once.
+
+    width (int): Width of the output and of each attribute's table. Recommended: 64 to 200.
+    attrs (List[str]): Attributes to embed, of ORTH, LOWER, NORM, PREFIX, SUFFIX and SHAPE.
+    rows (List[int]): Rows of each attribute's table. Recommended: 1000 to 10000.
+    word_dropout (float): Share of the batch's distinct words whose attributes are hidden in each
+        training step, so that the model learns to do without them (Gal and Ghahramani 2016); their
+        characters remain. Recommended: 0 to 0.3.
+    chars (Optional[Model[List[Doc], List[Floats2d]]]): A character encoder, such as
+        `spacy-birnn.CharRNN.v1`. null for none.
+    RAISES (ValueError): E001 for impossible settings.
+    """
+    where = "spacy-birnn.WordCharEmbed.v1"
+    check_positive("width", width, where=where)
+    check_rate("word_dropout", word_dropout, where=where)
+    for attr in attrs:
+        check_choice("attrs", attr, LEXICAL_ATTRS, where=where)
+    if not attrs or len(rows) != len(attrs):
+        expected = f"as many numbers as attrs has names ({len(attrs)}, at least one)"
+        raise ValueError(Errors.E001.format(name="rows", expected=expected, value=rows, where=where))
+    for n in rows:
+        check_positive("rows", n, where=where)
+    tables = [HashEmbed(width, n, column=i, seed=8 + i) for i, n in enumerate(rows)]
+    lexical = chain(
+        FeatureExtractor(attrs),
+        with_array(chain(_hide_words(word_dropout), concatenate(*tables))),
+    )
+    parts = [lexical, _vectors_if_any(width)]
+    if chars is not None:
+        parts.append(chars)
+    mix = with_array(Maxout(width, nP=3, normalize=True))
+    return by_word(chain(concatenate(*parts), mix))
+
+
+def _hide_words(rate: float) -> Model[Ints2d, Ints2d]:
+    """Replace all ids of a row by 0, in training, at the given rate."""
+
+    def forward(model, ids: Ints2d, is_train: bool) -> Tuple[Ints2d, Callable]:
+        if is_train and rate:
+            ids = ids.copy()
+            ids[model.ops.xp.random.random(len(ids)) < rate] = 0
+        return ids, lambda d_ids: d_ids
+
+    return Model("hide_words", forward)
+
+
+def _vectors_if_any(width: int) -> DocsToVectors:
+    """spaCy's static vectors, or a width of 0 where the vocab has none at initialization."""
+    return Model(
+        "vectors_if_any",
+        _forward_vectors,
+        init=_init_vectors,
+        layers=[chain(StaticVectors(width), ragged2list())],
+        dims={"nO": None},
+    )
+
+
+def _init_vectors(model: DocsToVectors, X=None, Y=None) -> None:
+    has_vectors = bool(X) and X[0].vocab.vectors_length > 0
+    if has_vectors:
+        model.layers[0].initialize(X=X)
+    model.set_dim("nO", model.layers[0].get_dim("nO") if has_vectors else 0)
+
+
+def _forward_vectors(
+    model: DocsToVectors, docs: List[Doc], is_train: bool
+) -> Tuple[List[Floats2d], Callable]:
+    expected = model.layers[0].layers[0].maybe_get_dim("nM")
+    if expected is None:
+        return [model.ops.alloc2f(len(doc), 0) for doc in docs], lambda dYs: []
+    found = docs[0].vocab.vectors_length
+    if found != expected:
+        raise ValueError(Errors.E014.format(found=found, expected=expected))
+    return model.layers[0](docs, is_train)

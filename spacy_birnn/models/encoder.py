@@ -1,0 +1,93 @@
+"""The recurrent encoder."""
+
+from typing import Any, Callable, List, Optional, Tuple
+
+import numpy as np
+from thinc.api import Model
+from thinc.types import Floats2d
+
+from ..checks import check_positive, check_recurrent
+from ..errors import Errors
+from .torch_wrapper import TorchShim, run_module, torch_shim
+from .types import Encoder
+
+
+def build_birnn_encoder(
+    *,
+    width: int,
+    depth: int = 1,
+    cell: str = "lstm",
+    direction: str = "both",
+    merge: str = "concat",
+    dropout: Optional[float] = None,
+    locked_dropout: Optional[float] = None,
+) -> Encoder:
+    """Encode each document's vectors in context with a stack of recurrent layers (see
+    `layers.birnn.BiRNN`). Fits the `encode` slot of `spacy.Tok2Vec.v2`. A document's vectors are the
+    same alone and in any batch.
+
+    width (int): Width of the output. With direction "both" and merge "concat" each direction has
+        half of it, so it is even. Recommended: 64 to 300.
+    depth (int): Number of layers. Recommended: 1 to 3; more need more data.
+    cell (str): "rnn", "gru" or "lstm".
+    direction (str): "both", "forward" or "backward".
+    merge (str): How the two directions become one vector: "concat" or "sum".
+    dropout (Optional[float]): Dropout between layers. null follows [training] dropout.
+    locked_dropout (Optional[float]): Dropout on the input and the output, with one mask for a whole
+        document. null follows [training] dropout. Recommended: 0.2 to 0.5.
+    RAISES (ValueError): E001, E002, E003 for impossible settings.
+    """
+    where = "spacy-birnn.BiRNNEncoder.v1"
+    check_positive("width", width, where=where)
+    recurrent = {
+        "depth": depth,
+        "cell": cell,
+        "direction": direction,
+        "merge": merge,
+        "dropout": dropout,
+        "locked_dropout": locked_dropout,
+    }
+    check_recurrent(where=where, **recurrent)
+    shared = direction == "both" and merge == "concat"
+    if shared and width % 2:
+        raise ValueError(Errors.E003.format(width=width))
+    settings = {"hidden_width": width // 2 if shared else width, **recurrent}
+    return Model(
+        "birnn_encoder",
+        _forward,
+        init=_init,
+        attrs={"settings": settings, "dropout_rate": 0.0},
+        dims={"nI": None, "nO": width},
+        shims=[TorchShim("birnn_encoder", _build_module)],
+    )
+
+
+def _build_module(**cfg: Any) -> Any:
+    from ..layers.birnn import BiRNN
+
+    return BiRNN(**cfg)
+
+
+def _init(model: Encoder, X=None, Y=None) -> None:
+    if X:
+        model.set_dim("nI", X[0].shape[1], force=True)
+    if not model.has_dim("nI"):
+        raise ValueError(Errors.E015.format(name=model.name))
+    torch_shim(model).build(input_width=model.get_dim("nI"), **model.attrs["settings"])
+
+
+def _forward(
+    model: Encoder, Xs: List[Floats2d], is_train: bool
+) -> Tuple[List[Floats2d], Callable]:
+    ops = model.ops
+    lengths = np.array([len(X) for X in Xs], dtype="int64")
+    if not lengths.sum():
+        return [ops.alloc2f(0, model.get_dim("nO")) for _ in Xs], lambda dYs: Xs
+    Y, backprop_module = run_module(
+        model, ops.flatten(Xs), lengths, is_train=is_train, output=0
+    )
+
+    def backprop(dYs: List[Floats2d]) -> List[Floats2d]:
+        return ops.unflatten(backprop_module(ops.flatten(dYs)), lengths)
+
+    return ops.unflatten(Y, lengths), backprop

@@ -1,0 +1,101 @@
+"""The tagging head: scores for each token, and for each pair of neighbours."""
+
+from typing import Callable, List, Literal, Optional, Tuple
+
+import numpy as np
+from spacy.ml.models.tok2vec import get_tok2vec_width
+from thinc.api import Model, chain
+from thinc.types import Floats2d
+
+from ..checks import check_choice
+from ..crf import SequenceScores
+from .types import DocsToVectors, SequenceTagger, TaggingHead
+
+
+def build_sequence_tagger(
+    tok2vec: DocsToVectors, *, output: Literal["softmax", "crf"], nO: Optional[int] = None
+) -> SequenceTagger:
+    """Score every label of every token: a linear layer over the token vectors, and for "crf" a
+    score for each pair of neighbouring labels and for each label at either end (Lample et al. 2016,
+    https://arxiv.org/abs/1603.01360). The model gives scores only; what follows from them
+    (probabilities, best labels, gradients) is in `spacy_birnn.crf`.
+
+    tok2vec (Model[List[Doc], List[Floats2d]]): The token vectors.
+    output (str): "softmax" (labels independent given the vectors) or "crf" (a chain of labels).
+        "crf" takes time quadratic in the number of labels: recommended up to about 100.
+    nO (Optional[int]): Number of labels; the pipe sets it.
+    RAISES (ValueError): E001 for an unknown output.
+    """
+    check_choice("output", output, ("softmax", "crf"), where="spacy-birnn.SequenceTagger.v1")
+    chained = output == "crf"
+    params = ("W", "b", "transitions", "start", "end") if chained else ("W", "b")
+    head: TaggingHead = Model(
+        "sequence_scores",
+        _forward,
+        init=_init,
+        attrs={"output": output},
+        params={name: None for name in params},
+        dims={"nI": get_tok2vec_width(tok2vec), "nO": nO},
+    )
+    model = chain(tok2vec, head)
+    model.set_ref("tok2vec", tok2vec)
+    model.set_ref("output_layer", head)
+    model.attrs["resize_output"] = _resize
+    return model
+
+
+def _init(model: TaggingHead, X=None, Y=None) -> None:
+    for name in model.param_names:
+        model.set_param(name, None)
+    if X:
+        model.set_dim("nI", X[0].shape[1], force=True)
+    if Y:
+        model.set_dim("nO", Y[0].shape[1], force=True)
+    nO, nI = model.get_dim("nO"), model.get_dim("nI")
+    # As in spaCy's tagger the output weights start at 0: at first every label is as likely
+    shapes = {"W": (nO, nI), "b": (nO,), "transitions": (nO, nO), "start": (nO,), "end": (nO,)}
+    for name in model.param_names:
+        model.set_param(name, model.ops.alloc_f(shapes[name]))
+
+
+def _forward(
+    model: TaggingHead, Xs: List[Floats2d], is_train: bool
+) -> Tuple[SequenceScores, Callable]:
+    ops = model.ops
+    lengths = np.array([len(X) for X in Xs], dtype="int64")
+    X = ops.flatten(Xs) if len(Xs) else ops.alloc2f(0, model.get_dim("nI"))
+    W = model.get_param("W")
+    emissions = ops.gemm(X, W, trans2=True) + model.get_param("b")
+    chain_names = [name for name in model.param_names if name not in ("W", "b")]
+    chain_scores = {name: ops.to_numpy(model.get_param(name)) for name in chain_names}
+    scores = SequenceScores(ops.to_numpy(emissions), lengths, **chain_scores)
+
+    def backprop(d_scores: SequenceScores) -> List[Floats2d]:
+        dY = ops.asarray2f(d_scores.emissions)
+        model.inc_grad("W", ops.gemm(dY, X, trans1=True))
+        model.inc_grad("b", dY.sum(axis=0))
+        for name in chain_names:
+            model.inc_grad(name, ops.asarray_f(getattr(d_scores, name)))
+        return ops.unflatten(ops.gemm(dY, W), lengths)
+
+    return scores, backprop
+
+
+def _resize(model: SequenceTagger, nO: int) -> SequenceTagger:
+    """Make room for more labels; those that exist keep their scores, new ones start at 0."""
+    head = model.get_ref("output_layer")
+    old = {name: head.get_param(name) for name in head.param_names if head.has_param(name)}
+    if head.has_dim("nO") and old:
+        n_old = head.get_dim("nO")
+        for name in old:
+            head.set_param(name, None)
+        head.set_dim("nO", nO, force=True)
+        for name, param in old.items():
+            shape = tuple(nO if size == n_old and (axis == 0 or name == "transitions") else size
+                          for axis, size in enumerate(param.shape))
+            larger = model.ops.alloc_f(shape)
+            larger[tuple(slice(size) for size in param.shape)] = param
+            head.set_param(name, larger)
+    else:
+        head.set_dim("nO", nO, force=True)
+    return model

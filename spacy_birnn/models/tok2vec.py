@@ -1,0 +1,68 @@
+"""Embedding and encoding in one."""
+
+from typing import Optional
+
+from spacy.ml.models.tok2vec import build_Tok2Vec_model
+
+from ..checks import check_positive
+from .chars import build_char_rnn
+from .embed import build_word_char_embed
+from .encoder import build_birnn_encoder
+from .types import DocsToVectors
+
+
+def build_birnn_tok2vec(
+    *,
+    width: int = 128,
+    depth: int = 1,
+    cell: str = "lstm",
+    direction: str = "both",
+    merge: str = "concat",
+    dropout: Optional[float] = None,
+    locked_dropout: Optional[float] = None,
+    embed_width: int = 96,
+    embed_rows: int = 5000,
+    word_dropout: float = 0.1,
+    char_width: Optional[int] = 64,
+) -> DocsToVectors:
+    """A character + word bidirectional RNN: `spacy-birnn.WordCharEmbed.v1` with
+    `spacy-birnn.CharRNN.v1`, read by `spacy-birnn.BiRNNEncoder.v1`, with one flat set of options. For
+    more choice, put these into the slots of `spacy.Tok2Vec.v2`.
+
+    width (int): Width of the output, even. Recommended: 64 to 300.
+    depth (int): Number of recurrent layers. Recommended: 1 to 3.
+    cell (str): "rnn", "gru" or "lstm".
+    direction (str): "both", "forward" or "backward".
+    merge (str): How the two directions become one vector: "concat" or "sum".
+    dropout (Optional[float]): Dropout between layers. null follows [training] dropout.
+    locked_dropout (Optional[float]): Dropout on the encoder's input and output, with one mask for a
+        whole document. null follows [training] dropout. Recommended: 0.2 to 0.5.
+    embed_width (int): Width of the word vectors that the encoder reads. Recommended: 64 to 200.
+    embed_rows (int): Rows of the table for NORM; those for PREFIX, SUFFIX and SHAPE have half as
+        many. Recommended: 2000 to 10000.
+    word_dropout (float): Share of distinct words whose attributes are hidden in a training step.
+        Recommended: 0 to 0.3.
+    char_width (Optional[int]): Width of the vector made from a word's characters, even. null reads
+        no characters. Recommended: 32 to 128.
+    RAISES (ValueError): E001, E002, E003 for impossible settings.
+    """
+    check_positive("embed_rows", embed_rows, where="spacy-birnn.BiRNNTok2Vec.v1")
+    rows = [embed_rows] + [max(1, embed_rows // 2)] * 3
+    return build_Tok2Vec_model(
+        embed=build_word_char_embed(
+            width=embed_width,
+            attrs=["NORM", "PREFIX", "SUFFIX", "SHAPE"],
+            rows=rows,
+            word_dropout=word_dropout,
+            chars=None if char_width is None else build_char_rnn(width=char_width, cell=cell),
+        ),
+        encode=build_birnn_encoder(
+            width=width,
+            depth=depth,
+            cell=cell,
+            direction=direction,
+            merge=merge,
+            dropout=dropout,
+            locked_dropout=locked_dropout,
+        ),
+    )

@@ -1,0 +1,153 @@
+"""The one place where PyTorch meets Thinc: a shim around a torch module."""
+
+import contextlib
+import hashlib
+import os
+import sys
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+
+import srsly
+from thinc.api import ArgsKwargs, Model, PyTorchShim, get_torch_default_device, torch2xp, xp2torch
+from thinc.types import FloatsXd
+
+from ..errors import Errors
+
+
+def _one_thread_after_fork() -> None:
+    # The parent's thread pool does not survive a fork, and the child would wait for it forever
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_one_thread_after_fork)
+
+
+class TorchShim(PyTorchShim):
+    """Thinc's shim with what it lacks: a module that is built late, weights as safetensors with a
+    checksum, parameter averages, copies that the optimizer can tell apart, and a memo of results
+    that is cleared whenever the weights change.
+
+    layer_name (str): Name for error messages.
+    build (Callable[..., torch.nn.Module]): Makes the module from `cfg`, the arguments that are
+        saved beside the weights.
+    """
+
+    def __init__(self, layer_name: str, build: Callable[..., Any]):
+        super().__init__(None)
+        self.layer_name = layer_name
+        self.build_module = build
+        self.memo: Dict[str, Any] = {}
+
+    @property
+    def module(self) -> Any:
+        """The torch module. RAISES (ValueError): E010 before initialization."""
+        if self._model is None:
+            raise ValueError(Errors.E010.format(name=self.layer_name))
+        return self._model
+
+    def build(self, **cfg: Any) -> None:
+        """Make a new module with fresh weights."""
+        self._replace(self.build_module(**cfg).to(get_torch_default_device()), cfg)
+
+    def _replace(self, module: Any, cfg: Dict[str, Any]) -> None:
+        self._model, self.cfg = module, cfg
+        self.memo.clear()
+
+    def finish_update(self, optimizer: Any) -> None:
+        super().finish_update(optimizer)
+        self.memo.clear()
+        if self.device.type == "cuda":
+            # The shim gives each parameter memory of its own; cuDNN wants them in one piece
+            for part in self.module.modules():
+                if hasattr(part, "flatten_parameters"):
+                    part.flatten_parameters()
+
+    @contextlib.contextmanager
+    def use_params(self, params: Dict[Tuple[int, str], FloatsXd]) -> Iterator[None]:
+        backup = {}
+        for name, param in self.module.named_parameters() if self._model is not None else ():
+            if (self.id, name) in params:
+                backup[param] = param.data
+                param.data = xp2torch(params[(self.id, name)], device=param.device)
+        self.memo.clear()
+        try:
+            yield
+        finally:
+            for param, data in backup.items():
+                param.data = data
+            self.memo.clear()
+
+    def copy(self) -> "TorchShim":
+        copied = TorchShim(self.layer_name, self.build_module)
+        if self._model is not None:
+            copied.from_bytes(self.to_bytes())
+        return copied
+
+    def to_bytes(self) -> bytes:
+        if self._model is None:
+            return srsly.msgpack_dumps({"config": {}, "state": b"", "sha256": ""})
+        from safetensors.torch import save
+
+        state = save({k: v.detach().cpu().contiguous() for k, v in self._model.state_dict().items()})
+        checksum = hashlib.sha256(state).hexdigest()
+        return srsly.msgpack_dumps({"config": self.cfg, "state": state, "sha256": checksum})
+
+    def from_bytes(self, bytes_data: bytes) -> "TorchShim":
+        try:
+            msg = srsly.msgpack_loads(bytes_data)
+            cfg, state, checksum = msg["config"], msg["state"], msg["sha256"]
+        except Exception as e:
+            raise ValueError(Errors.E011.format(name=self.layer_name, reason=e)) from e
+        if not state and not cfg:
+            return self
+        if hashlib.sha256(state).hexdigest() != checksum:
+            reason = "the checksum does not match"
+            raise ValueError(Errors.E011.format(name=self.layer_name, reason=reason))
+        from safetensors.torch import load
+
+        module = self.build_module(**cfg)
+        try:
+            module.load_state_dict(load(state), strict=True)
+        except RuntimeError as e:
+            raise ValueError(Errors.E012.format(name=self.layer_name, reason=e)) from e
+        self._replace(module.to(get_torch_default_device()), cfg)
+        return self
+
+
+def torch_shim(model: Model) -> TorchShim:
+    """The shim of a Thinc model that wraps a torch module."""
+    shim = model.shims[0]
+    assert isinstance(shim, TorchShim)
+    return shim
+
+
+def run_module(
+    model: Model, X: Any, *args: Any, is_train: bool, output: Optional[int] = None
+) -> Tuple[Any, Callable[[Any], Any]]:
+    """Run a wrapped module on an array.
+
+    model (Model): Its first shim is a `TorchShim`; its attr "dropout_rate", where it has one, is
+        the rate set by training and goes to the module as its argument `drop`.
+    X (ArrayXd): The module's first argument. If it is of a float type, the gradient flows back.
+    *args: Further arguments, handed over as they are.
+    output (Optional[int]): Which output to take, if the module gives a tuple.
+    RETURNS (Tuple[ArrayXd, Callable]): The output, and a callback from its gradient to that of X
+        (None if X is not of a float type).
+    """
+    shim = torch_shim(model)
+    shim.module  # E010 rather than an attribute of None
+    needs_grad = is_train and X.dtype.kind == "f"
+    X_ = xp2torch(X, requires_grad=needs_grad, device=shim.device)
+    drop = model.attrs.get("dropout_rate") or 0.0
+    Y_, torch_backprop = shim(ArgsKwargs((X_, *args), {"drop": drop}), is_train)
+    if output is not None:
+        Y_ = Y_[output]
+
+    def backprop(dY: Any) -> Any:
+        dY_ = xp2torch(dY, device=Y_.device)
+        torch_backprop(ArgsKwargs(((Y_,),), {"grad_tensors": (dY_,)}))
+        return torch2xp(X_.grad, ops=model.ops) if needs_grad else None
+
+    return torch2xp(Y_.detach(), ops=model.ops), backprop

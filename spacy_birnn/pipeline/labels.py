@@ -1,0 +1,107 @@
+"""Tagging schemes: how spans become one label a token, which sequences are legal, and back."""
+
+from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..crf import Legal
+
+
+class EntitySpan(NamedTuple):
+    """Tokens start to end (exclusive) of a sequence, with the index of an entity label."""
+
+    start: int
+    end: int
+    label: int
+
+
+class Scheme:
+    """BILUO (begin, inside, last, unit, outside) or BIO (begin, inside, outside) over `n_labels`
+    entity labels. Tag 0 is O; each label then has its tags in a row, so that a new label adds tags
+    at the end.
+
+    name (str): "BILUO" or "BIO".
+    n_labels (int): Number of entity labels.
+    """
+
+    def __init__(self, name: str, n_labels: int):
+        self.name = name
+        self.n_labels = n_labels
+        self.prefixes = "BILU" if name == "BILUO" else "BI"
+        self.n_tags = 1 + n_labels * len(self.prefixes)
+
+    def tag(self, prefix: str, label: int) -> int:
+        """The tag of a prefix ("B", "I", "L", "U") and label."""
+        return 1 + label * len(self.prefixes) + self.prefixes.index(prefix)
+
+    def tags_with(self, prefixes: str) -> List[int]:
+        """All tags with one of the prefixes, whatever the label."""
+        used = [p for p in prefixes if p in self.prefixes]
+        return [self.tag(prefix, label) for label in range(self.n_labels) for prefix in used]
+
+    def legal(self) -> Legal:
+        """Which tag may follow which, begin a sequence and end it."""
+        closing = [0] + self.tags_with("LU" if self.name == "BILUO" else "BI")
+        opening = [0] + self.tags_with("BU")
+        transitions = np.zeros((self.n_tags, self.n_tags), dtype=bool)
+        transitions[np.ix_(closing, opening)] = True
+        inner = "IL" if self.name == "BILUO" else "I"
+        for label in range(self.n_labels):
+            open_tags = [self.tag("B", label), self.tag("I", label)]
+            transitions[np.ix_(open_tags, [self.tag(p, label) for p in inner])] = True
+        start = np.zeros(self.n_tags, dtype=bool)
+        end = np.zeros(self.n_tags, dtype=bool)
+        start[opening] = True
+        end[closing] = True
+        return Legal(transitions, start, end)
+
+    def encode(self, span: EntitySpan) -> List[int]:
+        """The tag of each token of a span."""
+        n = span.end - span.start
+        if self.name == "BIO":
+            prefixes = "B" + "I" * (n - 1)
+        else:
+            prefixes = "U" if n == 1 else "B" + "I" * (n - 2) + "L"
+        return [self.tag(prefix, span.label) for prefix in prefixes]
+
+    def after(self, label: int) -> Optional[np.ndarray]:
+        """The tags that can follow a span and leave it at its end: in BIO all but the label's I. In
+        BILUO the span's own tags say that it ends: None."""
+        if self.name == "BILUO":
+            return None
+        tags = np.ones(self.n_tags, dtype=bool)
+        tags[self.tag("I", label)] = False
+        return tags
+
+    def decode(self, tags: Sequence[int]) -> List[EntitySpan]:
+        """The spans of a legal sequence of tags."""
+        tags = np.asarray(tags)
+        inside = np.flatnonzero(tags)
+        labels, places = np.divmod(tags[inside] - 1, len(self.prefixes))
+        spans: List[EntitySpan] = []
+        for i, label, place in zip(inside.tolist(), labels.tolist(), places.tolist()):
+            if self.prefixes[place] in "BU":
+                spans.append(EntitySpan(i, i + 1, label))
+            else:
+                spans[-1] = spans[-1]._replace(end=i + 1)
+        return spans
+
+    def mask(self, length: int, spans: Iterable[EntitySpan], outside: np.ndarray) -> np.ndarray:
+        """The tags that agree with what is known of a sequence.
+
+        length (int): Its number of tokens.
+        spans (Iterable[EntitySpan]): Known spans, not overlapping. Of the others, tokens may be of
+            any entity or none.
+        outside (np.ndarray): Tokens known to be outside, bool, shape (length,).
+        RETURNS (np.ndarray): bool, shape (length, n_tags).
+        """
+        allowed = np.ones((length, self.n_tags), dtype=bool)
+        allowed[outside, 1:] = False
+        for span in spans:
+            allowed[span.start : span.end] = False
+            allowed[range(span.start, span.end), self.encode(span)] = True
+        for span in spans:
+            then = self.after(span.label)
+            if then is not None and span.end < length:
+                allowed[span.end] &= then
+        return allowed

@@ -1,0 +1,83 @@
+"""Morphological features and coarse parts of speech."""
+
+from typing import Callable, Dict, Optional, Tuple
+
+import numpy as np
+from spacy.language import Language
+from spacy.morphology import Morphology
+from spacy.pipeline import Morphologizer
+from spacy.training import Example
+from spacy.vocab import Vocab
+from thinc.api import Config, Model
+
+from .sequence import SequenceLabeller
+
+default_model_config = """
+[model]
+@architectures = "spacy-birnn.SequenceTagger.v1"
+output = "softmax"
+
+[model.tok2vec]
+@architectures = "spacy-birnn.BiRNNTok2Vec.v1"
+"""
+DEFAULT_MODEL = Config().from_str(default_model_config)["model"]
+
+
+@Language.factory(
+    "birnn_morphologizer",
+    assigns=["token.morph", "token.pos"],
+    default_config={
+        "model": DEFAULT_MODEL,
+        "overwrite": True,
+        "extend": False,
+        "label_smoothing": 0.0,
+        "scorer": {"@scorers": "spacy.morphologizer_scorer.v1"},
+    },
+    default_score_weights={"pos_acc": 0.5, "morph_acc": 0.5, "morph_per_feat": None},
+)
+def make_birnn_morphologizer(
+    nlp: Language,
+    name: str,
+    model: Model,
+    overwrite: bool,
+    extend: bool,
+    label_smoothing: float,
+    scorer: Optional[Callable],
+) -> "BiRNNMorphologizer":
+    """Construct a morphologizer. See `BiRNNMorphologizer` for the settings."""
+    return BiRNNMorphologizer(
+        nlp.vocab,
+        model,
+        name,
+        overwrite=overwrite,
+        extend=extend,
+        label_smoothing=label_smoothing,
+        scorer=scorer,
+    )
+
+
+class BiRNNMorphologizer(SequenceLabeller, Morphologizer):
+    """Sets `token.morph` and `token.pos`. Labels, settings and annotation are those of spaCy's
+    `Morphologizer`; the model and the loss are our own."""
+
+    def gold_mask(self, eg: Example) -> np.ndarray:
+        index = {label: i for i, label in enumerate(self.labels)}
+        known: Dict[Tuple[str, str], int] = {}
+        pos_tags = eg.get_aligned("POS", as_string=True)
+        morphs = eg.get_aligned("MORPH", as_string=True)
+        mask = np.ones((len(morphs), len(index)), dtype=bool)
+        for i, key in enumerate(zip(pos_tags, morphs)):
+            # Not aligned (None), or neither annotated ("" and "")
+            if None in key or not any(key):
+                continue
+            if key not in known:
+                known[key] = self._label_index(self._label_of(*key), index)
+            mask[i] = False
+            mask[i, known[key]] = True
+        return mask
+
+    def _label_of(self, pos: str, morph: str) -> str:
+        features = Morphology.feats_to_dict(morph)
+        if pos:
+            features[self.POS_FEAT] = pos
+        return self.vocab.strings[self.vocab.morphology.add(features)]

@@ -1,0 +1,287 @@
+"""Named entities, each with its probability."""
+
+import warnings
+from itertools import islice
+from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE, ORTH, SENT_START
+from spacy.language import Language
+from spacy.tokens import Doc, Span, SpanGroup
+from spacy.training import Example, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import Config, Model
+
+from .. import crf
+from ..checks import check_choice
+from ..crf import LabelledSpan, SequenceScores
+from ..errors import Errors, Warnings
+from .labels import EntitySpan, Scheme
+from .sequence import SequenceLabeller
+
+default_model_config = """
+[model]
+@architectures = "spacy-birnn.SequenceTagger.v1"
+output = "crf"
+
+[model.tok2vec]
+@architectures = "spacy-birnn.BiRNNTok2Vec.v1"
+"""
+DEFAULT_MODEL = Config().from_str(default_model_config)["model"]
+
+# The span group that holds a document's entities, with attrs["scores"] as spaCy's spancat has them
+CONFIDENCE_KEY = "birnn_ner"
+
+
+def get_confidence(span: Span) -> Optional[float]:
+    """The getter behind `ent._.confidence`: the probability of an entity that `birnn_ner` found, or
+    None for any other span."""
+    group = span.doc.spans.get(CONFIDENCE_KEY)
+    if group is not None:
+        for other, score in zip(group, group.attrs.get("scores", ())):
+            if (other.start, other.end, other.label) == (span.start, span.end, span.label):
+                return float(score)
+    return None
+
+
+if not Span.has_extension("confidence"):
+    Span.set_extension("confidence", getter=get_confidence)
+
+
+@Language.factory(
+    "birnn_ner",
+    assigns=["doc.ents", "token.ent_iob", "token.ent_type"],
+    default_config={
+        "model": DEFAULT_MODEL,
+        "scheme": "BILUO",
+        "confidence": True,
+        "scorer": {"@scorers": "spacy.ner_scorer.v1"},
+    },
+    default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
+)
+def make_birnn_ner(
+    nlp: Language,
+    name: str,
+    model: Model,
+    scheme: str,
+    confidence: bool,
+    scorer: Optional[Callable],
+) -> "BiRNNEntityRecognizer":
+    """Construct an entity recognizer. See `BiRNNEntityRecognizer` for the settings."""
+    return BiRNNEntityRecognizer(
+        nlp.vocab, model, name, scheme=scheme, confidence=confidence, scorer=scorer
+    )
+
+
+class Entities(NamedTuple):
+    """What is found in one document: the spans, and the probability of each if asked for."""
+
+    spans: List[EntitySpan]
+    scores: Optional[List[float]]
+
+
+class BiRNNEntityRecognizer(SequenceLabeller):
+    """Sets `doc.ents`. Each label of the model is an entity label with the prefix of a tagging
+    scheme; a sequence that breaks the scheme has probability 0 in training and in decoding.
+
+    Entities that are already set are kept, and the others are decoded around them. The confidence of
+    an entity is the exact probability of that span with that label under the model, given those.
+
+    vocab (Vocab): The shared vocabulary.
+    model (Model): The model, such as `spacy-birnn.SequenceTagger.v1`.
+    name (str): The component's name.
+    scheme (str): "BILUO" or "BIO".
+    confidence (bool): Whether to compute each entity's probability. It is stored in
+        doc.spans["birnn_ner"], as attrs["scores"], and read as `ent._.confidence`.
+    scorer (Optional[Callable]): The scoring method.
+    RAISES (ValueError): E001 for an unknown scheme.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str = "birnn_ner",
+        *,
+        scheme: str = "BILUO",
+        confidence: bool = True,
+        scorer: Optional[Callable] = None,
+    ):
+        check_choice("scheme", scheme, ("BILUO", "BIO"), where=name)
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.cfg = {"labels": [], "scheme": scheme, "confidence": confidence}
+        self.scorer = scorer
+        self._warned_misaligned = False
+
+    @property
+    def labels(self) -> Tuple[str, ...]:
+        """The entity labels, in the order in which they were added."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> Tuple[str, ...]:
+        """The labels, as `spacy init labels` writes them."""
+        return self.labels
+
+    @property
+    def scheme(self) -> Scheme:
+        """The tagging scheme over the labels."""
+        return Scheme(self.cfg["scheme"], len(self.labels))
+
+    @property
+    def n_tags(self) -> int:
+        return self.scheme.n_tags
+
+    def add_label(self, label: str) -> int:
+        if not isinstance(label, str) or not label:
+            raise ValueError(Errors.E023.format(name=self.name, value=label))
+        if label in self.labels:
+            return 0
+        self.cfg["labels"].append(label)
+        self.vocab.strings.add(label)
+        self._make_room()
+        return 1
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        labels: Optional[Iterable[str]] = None,
+    ) -> None:
+        """Initialize the labels and the model.
+
+        get_examples (Callable[[], Iterable[Example]]): Gives a representative sample of the data.
+        nlp (Optional[Language]): The pipeline that the component is part of.
+        labels (Optional[Iterable[str]]): The labels, as `spacy init labels` writes them. None takes
+            the entity labels of the examples.
+        """
+        validate_get_examples(get_examples, "BiRNNEntityRecognizer.initialize")
+        if labels is None:
+            labels = sorted({ent.label_ for eg in get_examples() for ent in eg.y.ents})
+        for label in labels:
+            self.add_label(label)
+        self._require_labels()
+        docs = [eg.x for eg in islice(get_examples(), 10)]
+        self.model.initialize(X=docs, Y=[np.zeros((len(doc), self.n_tags), "f") for doc in docs])
+
+    def constrain(self, scores: SequenceScores) -> SequenceScores:
+        return scores.constrained(self.scheme.legal())
+
+    def gold_mask(self, eg: Example) -> np.ndarray:
+        labels = {label: i for i, label in enumerate(self.labels)}
+        if _same_tokens(eg):
+            ents, iob = list(eg.y.ents), eg.y.to_array(ENT_IOB)
+        else:
+            ents = eg.get_aligned_spans_y2x(eg.y.ents, allow_overlap=False)
+            self._report_misaligned(eg, ents)
+            # None where the tokens do not align: missing, as 0
+            iob = np.array([value or 0 for value in eg.get_aligned("ENT_IOB")], dtype="uint64")
+        spans = [EntitySpan(e.start, e.end, self._label_index(e.label_, labels)) for e in ents]
+        return self.scheme.mask(len(eg.x), spans, iob == 2)
+
+    def _report_misaligned(self, eg: Example, aligned: List[Span]) -> None:
+        missed = len(eg.y.ents) - len(aligned)
+        if missed and not self._warned_misaligned:
+            self._warned_misaligned = True
+            texts = {ent.text for ent in aligned}
+            example = next((e.text for e in eg.y.ents if e.text not in texts), eg.y.ents[0].text)
+            warnings.warn(Warnings.W001.format(n=missed, name=self.name, example=example))
+
+    def allowed_mask(self, docs: List[Doc]) -> Optional[np.ndarray]:
+        """As in spaCy's `ner`: entities on the document stand, blocked tokens stay outside, and an
+        entity does not begin or end with white space or cross the start of a sentence."""
+        attrs = [doc.to_array([ENT_IOB, ENT_TYPE, IS_SPACE, SENT_START]) for doc in docs]
+        iob, kind, space, sent_start = np.concatenate(attrs).T
+        set_before = (iob == 1) | (iob == 3)
+        continues = (sent_start == 1) & ~_first_rows(docs)
+        if not (set_before.any() or space.any() or continues.any()):
+            return None
+        scheme = self.scheme
+        allowed = np.ones((len(iob), scheme.n_tags), dtype=bool)
+        allowed[np.ix_(space == 1, scheme.tags_with("BLU"))] = False
+        allowed[np.ix_(continues, scheme.tags_with("IL"))] = False
+        labels = {label: i for i, label in enumerate(self.labels)}
+        offset = 0
+        for doc in docs:
+            known = [EntitySpan(e.start, e.end, labels.get(e.label_, -1)) for e in doc.ents]
+            stop = offset + len(doc)
+            if set_before[offset:stop].any():
+                # An entity whose label the model does not know is a stretch of O to it
+                outside = set_before[offset:stop].copy()
+                for span in known:
+                    outside[span.start : span.end] = span.label < 0
+                spans = [span for span in known if span.label >= 0]
+                mask = scheme.mask(len(doc), spans, outside)
+                fixed = set_before[offset:stop]
+                allowed[offset:stop][fixed] = mask[fixed]
+                allowed[offset:stop][~fixed] &= mask[~fixed]
+            offset = stop
+        return allowed
+
+    def decode(self, docs: List[Doc], scores: SequenceScores) -> List[Entities]:
+        scheme = self.scheme
+        allowed = self.allowed_mask(docs)
+        tags = np.split(crf.viterbi(scores, allowed), np.cumsum(scores.lengths)[:-1])
+        found = [scheme.decode(doc_tags) for doc_tags in tags]
+        if not self.cfg["confidence"]:
+            return [Entities(spans, None) for spans in found]
+        return [
+            Entities(spans, values)
+            for spans, values in zip(found, self._confidences(scores, allowed, found))
+        ]
+
+    def _confidences(
+        self, scores: SequenceScores, allowed: Optional[np.ndarray], found: List[List[EntitySpan]]
+    ) -> List[List[float]]:
+        scheme = self.scheme
+        # Most sentences have no entity: forward-backward runs on the others only
+        some = np.array([bool(spans) for spans in found])
+        rows = np.repeat(some, scores.lengths)
+        chain = crf.posterior(scores.select(some), None if allowed is None else allowed[rows]).chain
+        labelled, offset = [], 0
+        for spans, length in zip(found, scores.lengths.tolist()):
+            for span in spans:
+                then = scheme.after(span.label) if span.end < length else None
+                labelled.append(LabelledSpan(offset + span.start, scheme.encode(span), then))
+            offset += length if spans else 0
+        values = iter(crf.span_marginals(chain, labelled) if labelled else ())
+        return [[next(values) for _ in spans] for spans in found]
+
+    def set_annotations(self, docs: Iterable[Doc], predicted: Iterable[Entities]) -> None:
+        """Set the entities, and the span group with their probabilities.
+
+        docs (Iterable[Doc]): The documents.
+        predicted (Iterable[Entities]): What `predict` returned for them.
+        """
+        labels = self.labels
+        for doc, (spans, scores) in zip(docs, predicted):
+            given = {(ent.start, ent.end): ent for ent in doc.ents}
+            # What was given stands with its own id and certainty, also if the model has its label
+            found = [
+                (Span(doc, span.start, span.end, labels[span.label]), score)
+                for span, score in zip(spans, scores or [None] * len(spans))
+                if (span.start, span.end) not in given
+            ]
+            found += [(ent, get_confidence(ent)) for ent in given.values()]
+            found.sort(key=lambda pair: pair[0].start)
+            ents = [ent for ent, _ in found]
+            doc.set_ents(ents, default="outside")
+            if scores is not None:
+                values = np.array([1.0 if value is None else value for _, value in found])
+                group = SpanGroup(doc, name=CONFIDENCE_KEY, spans=ents, attrs={"scores": values})
+                doc.spans[CONFIDENCE_KEY] = group
+
+
+def _same_tokens(eg: Example) -> bool:
+    """Whether both documents of an example have the same tokens, so that nothing needs aligning."""
+    return len(eg.x) == len(eg.y) and bool((eg.x.to_array(ORTH) == eg.y.to_array(ORTH)).all())
+
+
+def _first_rows(docs: List[Doc]) -> np.ndarray:
+    lengths = np.array([len(doc) for doc in docs])
+    first = np.zeros(lengths.sum(), dtype=bool)
+    first[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
+    return first

@@ -1,0 +1,154 @@
+"""What the components that label tokens share."""
+
+from typing import Any, Dict, Iterable, List, Optional, Tuple
+
+import numpy as np
+from spacy.pipeline import TrainablePipe
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples
+from thinc.api import Model, Optimizer, set_dropout_rate
+
+from .. import crf
+from ..crf import SequenceScores
+from ..errors import Errors
+
+
+class SequenceLabeller(TrainablePipe):
+    """Labels each token with a model that scores sequences (`spacy-birnn.SequenceTagger.v1`).
+
+    A subclass says which tags agree with an example's annotation (`gold_mask`). If its tags are not
+    its labels, it says how many there are (`n_tags`); if they depend on one another or on the
+    document, it overrides `constrain` and `allowed_mask`; if they mean more than themselves, `decode`.
+    """
+
+    _rehearsal_model: Optional[Model] = None
+    # spaCy's Tagger has an update of its own, which expects its own kind of scores
+    update = TrainablePipe.update
+
+    @property
+    def n_tags(self) -> int:
+        """Number of tags that the model scores."""
+        return len(self.labels)
+
+    def gold_mask(self, eg: Example) -> np.ndarray:
+        """The tags that agree with an example's annotation; all of them where it has none.
+
+        RETURNS (np.ndarray): bool, shape (tokens of eg.predicted, n_tags).
+        """
+        raise NotImplementedError  # pragma: no cover
+
+    def constrain(self, scores: SequenceScores) -> SequenceScores:
+        """The scores, with -inf for what the tagging scheme forbids."""
+        return scores
+
+    def allowed_mask(self, docs: List[Doc]) -> Optional[np.ndarray]:
+        """The tags that the documents leave possible: bool, shape (tokens, n_tags). None: all."""
+        return None
+
+    def decode(self, docs: List[Doc], scores: SequenceScores) -> List[Any]:
+        """What `set_annotations` takes for each document: here the tag of each token."""
+        tags = crf.viterbi(scores, self.allowed_mask(docs))
+        return np.split(tags, np.cumsum(scores.lengths)[:-1])
+
+    def predict(self, docs: Iterable[Doc]) -> List[Any]:
+        """Predict the tags of a batch, without modifying the documents.
+
+        docs (Iterable[Doc]): The documents.
+        RETURNS (List[Any]): One item a document, for `set_annotations`.
+        """
+        docs = list(docs)
+        if not docs:
+            return []
+        return self.decode(docs, self.constrain(self._finite(self.model.predict(docs))))
+
+    def get_loss(
+        self, examples: Iterable[Example], scores: SequenceScores
+    ) -> Tuple[float, SequenceScores]:
+        """Negative log-likelihood of the annotation, summed over the batch, and its gradient.
+
+        examples (Iterable[Example]): The batch.
+        scores (SequenceScores): The model's output for the predicted documents.
+        RETURNS (Tuple[float, SequenceScores]): The loss and its gradient.
+        """
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.get_loss")
+        scores = self.constrain(self._finite(scores))
+        gold = np.concatenate([self.gold_mask(eg) for eg in examples])
+        allowed = self.allowed_mask([eg.predicted for eg in examples])
+        if allowed is not None:
+            # Where annotation and document disagree, the annotation is right
+            conflict = ~(gold & allowed).any(axis=1)
+            allowed[conflict] |= gold[conflict]
+        return self.smooth(gold, *crf.loss(scores, gold, allowed))
+
+    def smooth(
+        self, gold: np.ndarray, loss: float, d_scores: SequenceScores
+    ) -> Tuple[float, SequenceScores]:
+        """Smooth the annotation as Thinc's categorical cross-entropy does: a label that does not
+        agree gets the share label_smoothing / (labels - 1) of the truth."""
+        rate = self.cfg.get("label_smoothing", 0.0)
+        if rate:
+            one = gold.sum(axis=1, keepdims=True) == 1
+            target_shift = np.where(gold, -rate, rate / max(1, gold.shape[1] - 1))
+            d_scores.emissions -= (one * target_shift).astype("f")
+        return loss, d_scores
+
+    def rehearse(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Pull the model back to what it predicted when training was resumed, against forgetting:
+        the loss is the divergence of its distribution over labellings from the earlier one.
+
+        examples (Iterable[Example]): A batch; its annotation is not looked at.
+        drop (float): The dropout rate.
+        sgd (Optional[Optimizer]): The optimizer.
+        losses (Optional[Dict[str, float]]): Losses so far, updated under the component's name.
+        RETURNS (Dict[str, float]): The updated losses.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        validate_examples(examples, f"{type(self).__name__}.rehearse")
+        docs = [eg.predicted for eg in examples]
+        if self._rehearsal_model is None or not any(len(doc) for doc in docs):
+            return losses
+        set_dropout_rate(self.model, drop)
+        scores, backprop = self.model.begin_update(docs)
+        teacher = self._rehearsal_model.predict(docs)
+        loss, d_scores = crf.divergence(
+            self.constrain(self._finite(scores)), self.constrain(teacher), self.allowed_mask(docs)
+        )
+        backprop(d_scores)
+        self.finish_update(sgd)
+        losses[self.name] += loss
+        return losses
+
+    def add_label(self, label: str) -> int:
+        """Add a label. A trained model gets room for it and keeps what it knows.
+
+        label (str): The label.
+        RETURNS (int): 1, or 0 if the label was there.
+        """
+        added = super().add_label(label)
+        if added:
+            self._make_room()
+        return added
+
+    def _make_room(self) -> None:
+        if self.model.get_ref("output_layer").has_param("W"):
+            self.set_output(self.n_tags)
+
+    def _label_index(self, label: str, labels: Dict[str, int]) -> int:
+        if label not in labels:
+            known = ", ".join(labels)
+            raise ValueError(Errors.E021.format(label=label, name=self.name, labels=known))
+        return labels[label]
+
+    def _finite(self, scores: SequenceScores) -> SequenceScores:
+        if not np.isfinite(scores.emissions.sum()):
+            raise ValueError(Errors.E022.format(name=self.name))
+        return scores
