@@ -325,7 +325,8 @@ def _log_z(lengths: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndar
     with np.errstate(divide="ignore"):
         logs = (np.log(scale) + shift)[:, 0]
     sequence = np.repeat(np.arange(len(lengths)), lengths)
-    return np.bincount(sequence, weights=logs, minlength=len(lengths))
+    # bincount forgets the type of the weights where there are none
+    return np.bincount(sequence, weights=logs, minlength=len(lengths)).astype("float64")
 
 
 def _rows_of(lengths: np.ndarray, chosen: np.ndarray) -> np.ndarray:

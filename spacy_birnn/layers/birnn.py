@@ -5,21 +5,14 @@ from typing import Literal, Optional, Tuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
 from ..checks import check_positive, check_recurrent
-from .dropout import locked_dropout
-from .packing import invert, time_major
+from .cells import CELLS, Plan, Recurrence
+from .dropout import locked_dropout as lock_dropout
 
-CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 Cell = Literal["rnn", "gru", "lstm"]
 Direction = Literal["both", "forward", "backward"]
 Merge = Literal["concat", "sum"]
-
-
-def output_width(hidden_width: int, direction: Direction, merge: Merge) -> int:
-    """Width of a layer's output: both states side by side, or one state's width."""
-    return hidden_width * 2 if direction == "both" and merge == "concat" else hidden_width
 
 
 class BiRNN(nn.Module):
@@ -33,8 +26,8 @@ class BiRNN(nn.Module):
 
     input_width (int): Width of the input rows, at least 1.
     hidden_width (int): Width of the state of one direction, at least 1. Recommended: 32 to 256.
-    cell (str): "rnn" (tanh; Elman 1990), "gru" (Cho et al. 2014) or "lstm" (Hochreiter and
-        Schmidhuber 1997, with forget gate; its bias starts at 1, Jozefowicz et al. 2015).
+    cell (str): "rnn", "gru" or "lstm" (see `cells`). An LSTM's forget gate starts open, with a bias
+        of 1 (Jozefowicz et al. 2015).
     depth (int): Number of layers, at least 1. Recommended: 1 to 3.
     direction (str): "both", "forward" or "backward".
     merge (str): "concat" (output width 2 * hidden_width) or "sum" (hidden_width). "sum" needs
@@ -70,21 +63,17 @@ class BiRNN(nn.Module):
             dropout=dropout,
             locked_dropout=locked_dropout,
         )
-        self.direction = direction
-        self.merge = merge
+        self.reverse = {"both": (False, True), "forward": (False,), "backward": (True,)}[direction]
         self.dropout = dropout
         self.locked_dropout = locked_dropout
-        self.output_width = output_width(hidden_width, direction, merge)
-        self.layers = nn.ModuleList(
-            CELLS[cell](
-                input_width if i == 0 else self.output_width,
-                hidden_width,
-                bidirectional=direction == "both",
+        self.layers = nn.ModuleList()
+        for _ in range(depth):
+            layer = RecurrentLayer(
+                input_width, hidden_width, cell=cell, reverse=self.reverse, merge=merge
             )
-            for i in range(depth)
-        )
-        for layer in self.layers:
-            _init_weights(layer)
+            self.layers.append(layer)
+            input_width = layer.output_width
+        self.output_width = input_width
 
     def forward(self, X: Tensor, lengths: np.ndarray, drop: float = 0.0) -> Tuple[Tensor, Tensor]:
         """Run the stack over a batch of sequences.
@@ -94,53 +83,79 @@ class BiRNN(nn.Module):
         drop (float): Dropout rate where the layer sets none of its own. Used in training only.
         RETURNS (Tuple[Tensor, Tensor]): The outputs, shape (sum(lengths), output_width), and the
             final states of the top layer (forward after the last row, backward after the first,
-            side by side or summed as `merge` says), shape (sequences, output_width). An empty
-            sequence has the final state 0.
+            merged), shape (sequences, output_width). An empty sequence has the final state 0.
         """
-        finals = X.new_zeros((len(lengths), self.output_width))
-        rows, batch_sizes, order = time_major(lengths, reverse=self.direction == "backward")
-        if not len(rows):
-            return X.new_zeros((0, self.output_width)), finals
+        if not len(X):
+            return X.new_zeros((0, self.output_width)), X.new_zeros((len(lengths), self.output_width))
         locked = self._rate(self.locked_dropout, drop)
         between = self._rate(self.dropout, drop)
+        plan = Plan(lengths, self.reverse, X.device)
         lengths_ = torch.as_tensor(lengths, device=X.device)
-        X = locked_dropout(X, lengths_, locked)
-        data = X[torch.as_tensor(rows, device=X.device)]
-        sizes = torch.as_tensor(batch_sizes)
-        final = finals
+        X = lock_dropout(X, lengths_, locked)
         for i, layer in enumerate(self.layers):
-            if i:
-                data = nn.functional.dropout(data, between, training=between > 0)
-            packed, state = layer(PackedSequence(data, sizes))
-            final = state[0] if isinstance(state, tuple) else state
-            data, final = self._merge(packed.data), self._merge(torch.cat(list(final), dim=-1))
-        Y = data[torch.as_tensor(invert(rows), device=X.device)]
-        finals = finals.index_copy(0, torch.as_tensor(order, device=X.device), final)
-        return locked_dropout(Y, lengths_, locked), finals
+            if i and between:
+                X = nn.functional.dropout(X, between)
+            X, states = layer(X, plan)
+        return lock_dropout(X, lengths_, locked), self._final(layer, states, lengths_)
+
+    def _final(self, layer: "RecurrentLayer", states: Tensor, lengths: Tensor) -> Tensor:
+        """The state of each direction where it ends, merged."""
+        first = lengths.cumsum(0) - lengths
+        some = lengths > 0
+        ends = [first if reverse else first + lengths - 1 for reverse in self.reverse]
+        final = torch.stack([part[end[some]] for part, end in zip(states, ends)])
+        finals = states.new_zeros((len(lengths), self.output_width))
+        return finals.masked_scatter(some.unsqueeze(1), layer.merged(final))
 
     def _rate(self, own: Optional[float], given: float) -> float:
         if not self.training:
             return 0.0
         return given if own is None else own
 
-    def _merge(self, states: Tensor) -> Tensor:
-        if self.merge == "concat":
-            return states
-        forward, backward = states.chunk(2, dim=-1)
-        return forward + backward
 
+class RecurrentLayer(nn.Module):
+    """One layer of the stack: the weights of its directions, W (directions, input_width, gates *
+    hidden_width), U (directions, hidden_width, gates * hidden_width) and b. A gate thus has
+    (input_width + hidden_width) * hidden_width + hidden_width parameters for each direction."""
 
-@torch.no_grad()
-def _init_weights(layer: nn.RNNBase) -> None:
-    """Glorot for the input, orthogonal for the recurrence (Saxe et al. 2014), biases 0, and an
-    LSTM's forget gate open."""
-    hidden = layer.hidden_size
-    for name, param in layer.named_parameters():
-        if name.startswith("bias"):
-            nn.init.zeros_(param)
-            if isinstance(layer, nn.LSTM) and name.startswith("bias_ih"):
-                nn.init.ones_(param[hidden : 2 * hidden])
-        else:
-            init = nn.init.xavier_uniform_ if name.startswith("weight_ih") else nn.init.orthogonal_
-            for gate in param.chunk(param.shape[0] // hidden):
-                init(gate)
+    def __init__(
+        self,
+        input_width: int,
+        hidden_width: int,
+        *,
+        cell: Cell,
+        reverse: Tuple[bool, ...],
+        merge: Merge,
+    ):
+        super().__init__()
+        self.cell = CELLS[cell]
+        self.merge = merge
+        self.output_width = hidden_width * (len(reverse) if merge == "concat" else 1)
+        size = self.cell.gates * hidden_width
+        self.W = nn.Parameter(torch.empty(len(reverse), input_width, size))
+        self.U = nn.Parameter(torch.empty(len(reverse), hidden_width, size))
+        self.b = nn.Parameter(torch.zeros(len(reverse), 1, size))
+        self._init_weights(hidden_width)
+
+    @torch.no_grad()
+    def _init_weights(self, hidden_width: int) -> None:
+        """Glorot for the input, orthogonal for the recurrence (Saxe et al. 2014), biases 0."""
+        for W, U in zip(self.W, self.U):
+            for gate in W.split(hidden_width, dim=1):
+                nn.init.xavier_uniform_(gate)
+            for gate in U.split(hidden_width, dim=1):
+                gate.copy_(nn.init.orthogonal_(torch.empty(hidden_width, hidden_width)))
+        if self.cell is CELLS["lstm"]:
+            forget = slice(2 * hidden_width, 3 * hidden_width)
+            self.b[..., forget] = 1.0
+
+    def forward(self, X: Tensor, plan: Plan) -> Tuple[Tensor, Tensor]:
+        """The merged output, shape (rows, output_width), and the states, shape (directions, rows,
+        hidden_width)."""
+        projected = torch.baddbmm(self.b, X.expand(len(self.W), -1, -1), self.W)
+        states = Recurrence.apply(projected, self.U, self.cell, plan)
+        return self.merged(states), states
+
+    def merged(self, states: Tensor) -> Tensor:
+        """(directions, rows, hidden_width) -> (rows, output_width)"""
+        return states.sum(dim=0) if self.merge == "sum" else torch.cat(list(states), dim=1)
