@@ -17,7 +17,7 @@ CPU (numpy) wherever the network runs.
 """
 
 from dataclasses import dataclass, replace
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple, cast
 
 import numpy as np
 
@@ -50,6 +50,11 @@ class SequenceScores:
             for scores, allowed in zip(own, legal)
         )
         return replace(self, transitions=transitions, start=start, end=end)
+
+    @property
+    def chain(self) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Transitions, start and end of dependent labels."""
+        return cast(Tuple, (self.transitions, self.start, self.end))
 
     def select(self, chosen: np.ndarray) -> "SequenceScores":
         """Only the chosen sequences. chosen (np.ndarray): bool, shape (sequences,)."""
@@ -140,9 +145,9 @@ def posterior(scores: SequenceScores, allowed: Optional[np.ndarray] = None) -> P
 
 def _forward_backward(scores: SequenceScores, emit: np.ndarray, shift: np.ndarray) -> Posterior:
     lengths = scores.lengths
+    shifts = [_finite(part.max(initial=-np.inf)) for part in scores.chain]
     move, start, end = (
-        np.exp(part.astype("float64") - _finite(part.max(initial=-np.inf)))
-        for part in (scores.transitions, scores.start, scores.end)
+        np.exp(part.astype("float64") - largest) for part, largest in zip(scores.chain, shifts)
     )
     order = _TimeMajor(lengths)
     emit = emit[order.rows]
@@ -155,10 +160,9 @@ def _forward_backward(scores: SequenceScores, emit: np.ndarray, shift: np.ndarra
     finish = alpha[order.last] @ end
 
     log_z = _log_z(lengths, scale[order.back], shift)
-    log_z += np.maximum(lengths - 1, 0) * _finite(scores.transitions.max(initial=-np.inf))
+    log_z += np.maximum(lengths - 1, 0) * shifts[0]
     with np.errstate(divide="ignore"):
-        log_z[order.sequences] += np.log(finish) + _finite(scores.start.max(initial=-np.inf))
-    log_z[order.sequences] += _finite(scores.end.max(initial=-np.inf))
+        log_z[order.sequences] += np.log(finish) + shifts[1] + shifts[2]
 
     emit /= _positive(scale)
     beta = np.empty_like(emit)
@@ -248,7 +252,9 @@ def divergence(
     RETURNS (Tuple[float, SequenceScores]): The sum over the batch, and the gradient.
     """
     mine, theirs = posterior(scores, allowed), posterior(teacher, allowed)
-    value = (mine.log_z - theirs.log_z).sum() + _expected(teacher, theirs) - _expected(scores, theirs)
+    value = (
+        (mine.log_z - theirs.log_z).sum() + _expected(teacher, theirs) - _expected(scores, theirs)
+    )
     return float(value), _difference(scores, mine, theirs)
 
 
@@ -315,8 +321,8 @@ def _expected(scores: SequenceScores, under: Posterior) -> float:
     """The expected score of a labelling under a posterior; what is impossible counts nothing."""
     pairs = [(scores.emissions, under.marginals)]
     if under.chain is not None:
-        own = (scores.transitions, scores.start, scores.end)
-        pairs += zip(own, (under.chain.transitions, under.chain.start, under.chain.end))
+        counts = (under.chain.transitions, under.chain.start, under.chain.end)
+        pairs += zip(scores.chain, counts)
     return sum(float(np.sum(score * p, where=p > 0)) for score, p in pairs)
 
 

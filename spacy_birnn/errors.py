@@ -28,7 +28,9 @@ class Errors(metaclass=_WithCodes):
         "label_smoothing = 0.0, or output = 'softmax' in [model]."
     )
     # Weights
-    E010 = "The layer '{name}' has no weights yet. Call nlp.initialize() or load a trained pipeline."
+    E010 = (
+        "The layer '{name}' has no weights yet. Call nlp.initialize() or load a trained pipeline."
+    )
     E011 = (
         "The saved weights of the layer '{name}' are damaged: {reason}. The file is truncated or "
         "was altered; copy it again or train again."
@@ -49,13 +51,13 @@ class Errors(metaclass=_WithCodes):
         "The layer '{name}' cannot be initialized without a sample of its input, because its input "
         "width is unknown. Pass X to model.initialize()."
     )
-    # Labels and annotation
-    E020 = (
-        "No annotated example for '{name}': none of the {n} examples has {expected}. Check that the "
-        "training corpus was converted with its annotation, or pass labels to initialize()."
+    E016 = (
+        "Can't save '{name}' to {path}: {reason}. Nothing that was there has been changed. Choose "
+        "a directory that can be written to and has enough space."
     )
+    # Labels and annotation
     E021 = (
-        "The training data has the label '{label}', which '{name}' does not have. It has: {labels}. "
+        "The data has the label '{label}', which '{name}' does not have. It has: {labels}. "
         "Call initialize() on all the training data, or add_label('{label}') before training."
     )
     E022 = (
@@ -66,10 +68,6 @@ class Errors(metaclass=_WithCodes):
     E024 = (
         "'{name}' was trained with {found} output labels, but {expected} are needed for its "
         "{n_labels} labels. The model and the labels come from different pipelines."
-    )
-    E025 = (
-        "'{name}' has nothing to rehearse against. Call nlp.resume_training() on a trained pipeline "
-        "before rehearse()."
     )
 
 

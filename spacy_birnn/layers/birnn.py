@@ -1,6 +1,6 @@
 """The bidirectional recurrent layer."""
 
-from typing import Literal, Optional, Tuple
+from typing import List, Literal, Optional, Tuple, cast
 
 import numpy as np
 import torch
@@ -86,13 +86,15 @@ class BiRNN(nn.Module):
             merged), shape (sequences, output_width). An empty sequence has the final state 0.
         """
         if not len(X):
-            return X.new_zeros((0, self.output_width)), X.new_zeros((len(lengths), self.output_width))
+            return X.new_zeros((0, self.output_width)), X.new_zeros(
+                (len(lengths), self.output_width)
+            )
         locked = self._rate(self.locked_dropout, drop)
         between = self._rate(self.dropout, drop)
         plan = Plan(lengths, self.reverse, X.device)
         lengths_ = torch.as_tensor(lengths, device=X.device)
         X = lock_dropout(X, lengths_, locked)
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(cast(List[RecurrentLayer], self.layers)):
             if i and between:
                 X = nn.functional.dropout(X, between)
             X, states = layer(X, plan)

@@ -10,7 +10,7 @@ A cell is two functions on arrays of shape (directions, rows, ...), the rows in 
 the projected input and that of the product of the state before with the recurrent weights.
 """
 
-from typing import Any, Iterator, List, Tuple, Type
+from typing import Any, Dict, Iterator, List, Tuple, Type
 
 import numpy as np
 import torch
@@ -59,12 +59,38 @@ class Plan:
         return shifted
 
 
+class Cell:
+    """What every cell provides."""
+
+    # Number of gates: how many times the state's width the projected input has
+    gates: int
+
+    @staticmethod
+    def forward(X: Tensor, U: Tensor, plan: Plan) -> Tuple[Tensor, Any]:
+        """The states, shape (directions, rows, width), and what `backward` needs beside them.
+
+        X (Tensor): The projected input, shape (directions, rows, gates * width); overwritten.
+        U (Tensor): Recurrent weights, shape (directions, width, gates * width).
+        """
+        raise NotImplementedError  # pragma: no cover
+
+    @staticmethod
+    def backward(dH: Tensor, H: Tensor, saved: Any, U: Tensor, plan: Plan) -> Tuple[Tensor, Tensor]:
+        """The gradients of the projected input and of h_{t-1} U, both of shape (directions, rows,
+        gates * width).
+
+        dH (Tensor): The gradient of the states; overwritten.
+        H (Tensor): The states.
+        """
+        raise NotImplementedError  # pragma: no cover
+
+
 def _tanh(X: Tensor) -> Tensor:
     """tanh(x) = 2 sigmoid(2 x) - 1, which takes a third of the time of torch.tanh on a CPU."""
     return X.mul(2).sigmoid_().mul_(2).sub_(1)
 
 
-class RNN:
+class RNN(Cell):
     """h_t = tanh(W x_t + U h_{t-1} + b) (Elman 1990)."""
 
     gates = 1
@@ -72,8 +98,7 @@ class RNN:
     @staticmethod
     def forward(X: Tensor, U: Tensor, plan: Plan) -> Tuple[Tensor, Any]:
         before = None
-        for h in plan.steps(X):
-            (h,) = h
+        for (h,) in plan.steps(X):
             if before is not None:
                 h.baddbmm_(before[:, : h.shape[1]], U)
             h.copy_(_tanh(h))
@@ -91,7 +116,7 @@ class RNN:
         return dH, dH
 
 
-class GRU:
+class GRU(Cell):
     """r_t = sigmoid(W_r x_t + U_r h_{t-1} + b_r)    z_t = sigmoid(W_z x_t + U_z h_{t-1} + b_z)
     n_t = tanh(W_n x_t + b_n + r_t * (U_n h_{t-1}))  h_t = (1 - z_t) * n_t + z_t * h_{t-1}
 
@@ -139,7 +164,7 @@ class GRU:
         return dX.flatten(2), dA.flatten(2)
 
 
-class LSTM:
+class LSTM(Cell):
     """i_t, f_t, o_t = sigmoid(W x_t + U h_{t-1} + b), each with weights of its own
     g_t = tanh(W_g x_t + U_g h_{t-1} + b_g)
     c_t = f_t * c_{t-1} + i_t * g_t                  h_t = o_t * tanh(c_t)
@@ -198,7 +223,7 @@ class LSTM:
         return dA.flatten(2), dA.flatten(2)
 
 
-CELLS = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
+CELLS: Dict[str, Type[Cell]] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
 
 
 class Recurrence(torch.autograd.Function):
@@ -211,7 +236,7 @@ class Recurrence(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, projected: Tensor, U: Tensor, cell: Type, plan: Plan) -> Tensor:
+    def forward(ctx: Any, projected: Tensor, U: Tensor, cell: Type[Cell], plan: Plan) -> Tensor:
         X = torch.stack([part[rows] for part, rows in zip(projected, plan.rows)])
         H, saved = cell.forward(X, U, plan)
         ctx.cell, ctx.plan, ctx.saved = cell, plan, saved

@@ -1,7 +1,6 @@
 """Words as sequences of characters."""
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from .birnn import BiRNN, Cell

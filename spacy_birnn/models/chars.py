@@ -2,7 +2,6 @@
 
 from typing import Any, Callable, List, Tuple
 
-import numpy as np
 from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d

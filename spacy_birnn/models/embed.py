@@ -22,7 +22,8 @@ from .features import by_word
 from .types import DocsToVectors
 
 # Attributes of a word, whatever its context
-LEXICAL_ATTRS = ("ORTH", "LOWER", "NORM", "PREFIX", "SUFFIX", "SHAPE")
+WHOLE_WORD_ATTRS = ("ORTH", "LOWER", "NORM")
+LEXICAL_ATTRS = (*WHOLE_WORD_ATTRS, "PREFIX", "SUFFIX", "SHAPE")
 
 
 def build_word_char_embed(
@@ -40,9 +41,9 @@ def build_word_char_embed(
     width (int): Width of the output and of each attribute's table. Recommended: 64 to 200.
     attrs (List[str]): Attributes to embed, of ORTH, LOWER, NORM, PREFIX, SUFFIX and SHAPE.
     rows (List[int]): Rows of each attribute's table. Recommended: 1000 to 10000.
-    word_dropout (float): Share of the batch's distinct words whose attributes are hidden in each
-        training step, so that the model learns to do without them (Gal and Ghahramani 2016); their
-        characters remain. Recommended: 0 to 0.3.
+    word_dropout (float): Share of the batch's distinct words whose ORTH, LOWER and NORM are hidden
+        in a training step, so that the model learns to do without them (Gal and Ghahramani 2016); how
+        they are written remains. Recommended: 0 to 0.5.
     chars (Optional[Model[List[Doc], List[Floats2d]]]): A character encoder, such as
         `spacy-birnn.CharRNN.v1`. null for none.
     RAISES (ValueError): E001 for impossible settings.
@@ -54,13 +55,16 @@ def build_word_char_embed(
         check_choice("attrs", attr, LEXICAL_ATTRS, where=where)
     if not attrs or len(rows) != len(attrs):
         expected = f"as many numbers as attrs has names ({len(attrs)}, at least one)"
-        raise ValueError(Errors.E001.format(name="rows", expected=expected, value=rows, where=where))
+        raise ValueError(
+            Errors.E001.format(name="rows", expected=expected, value=rows, where=where)
+        )
     for n in rows:
         check_positive("rows", n, where=where)
+    whole = [i for i, attr in enumerate(attrs) if attr in WHOLE_WORD_ATTRS]
     tables = [HashEmbed(width, n, column=i, seed=8 + i) for i, n in enumerate(rows)]
     lexical = chain(
         FeatureExtractor(attrs),
-        with_array(chain(_hide_words(word_dropout), concatenate(*tables))),
+        with_array(chain(_hide_words(whole, word_dropout), concatenate(*tables))),
     )
     parts = [lexical, _vectors_if_any(width)]
     if chars is not None:
@@ -69,13 +73,14 @@ def build_word_char_embed(
     return by_word(chain(concatenate(*parts), mix))
 
 
-def _hide_words(rate: float) -> Model[Ints2d, Ints2d]:
-    """Replace all ids of a row by 0, in training, at the given rate."""
+def _hide_words(columns: List[int], rate: float) -> Model[Ints2d, Ints2d]:
+    """Replace the ids in the given columns by 0, in training, for a share of the rows."""
 
     def forward(model, ids: Ints2d, is_train: bool) -> Tuple[Ints2d, Callable]:
-        if is_train and rate:
+        if is_train and rate and columns:
             ids = ids.copy()
-            ids[model.ops.xp.random.random(len(ids)) < rate] = 0
+            hidden = model.ops.xp.random.random(len(ids)) < rate
+            ids[model.ops.xp.ix_(hidden, columns)] = 0
         return ids, lambda d_ids: d_ids
 
     return Model("hide_words", forward)

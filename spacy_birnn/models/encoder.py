@@ -1,6 +1,6 @@
 """The recurrent encoder."""
 
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 from thinc.api import Model
@@ -23,8 +23,8 @@ def build_birnn_encoder(
     locked_dropout: Optional[float] = None,
 ) -> Encoder:
     """Encode each document's vectors in context with a stack of recurrent layers (see
-    `layers.birnn.BiRNN`). Fits the `encode` slot of `spacy.Tok2Vec.v2`. A document's vectors are the
-    same alone and in any batch.
+    `layers.birnn.BiRNN`). Fits the `encode` slot of `spacy.Tok2Vec.v2`. A document's vectors
+    are the same alone and in any batch.
 
     width (int): Width of the output. With direction "both" and merge "concat" each direction has
         half of it, so it is even. Recommended: 64 to 300.
@@ -39,7 +39,7 @@ def build_birnn_encoder(
     """
     where = "spacy-birnn.BiRNNEncoder.v1"
     check_positive("width", width, where=where)
-    recurrent = {
+    recurrent: Dict[str, Any] = {
         "depth": depth,
         "cell": cell,
         "direction": direction,
@@ -76,16 +76,12 @@ def _init(model: Encoder, X=None, Y=None) -> None:
     torch_shim(model).build(input_width=model.get_dim("nI"), **model.attrs["settings"])
 
 
-def _forward(
-    model: Encoder, Xs: List[Floats2d], is_train: bool
-) -> Tuple[List[Floats2d], Callable]:
-    ops = model.ops
+def _forward(model: Encoder, Xs: List[Floats2d], is_train: bool) -> Tuple[List[Floats2d], Callable]:
+    ops: Any = model.ops
     lengths = np.array([len(X) for X in Xs], dtype="int64")
     if not lengths.sum():
         return [ops.alloc2f(0, model.get_dim("nO")) for _ in Xs], lambda dYs: Xs
-    Y, backprop_module = run_module(
-        model, ops.flatten(Xs), lengths, is_train=is_train, output=0
-    )
+    Y, backprop_module = run_module(model, ops.flatten(Xs), lengths, is_train=is_train, output=0)
 
     def backprop(dYs: List[Floats2d]) -> List[Floats2d]:
         return ops.unflatten(backprop_module(ops.flatten(dYs)), lengths)

@@ -1,12 +1,12 @@
 """From documents to the distinct words in them, and from words to characters."""
 
-from typing import Callable, List, Tuple
+from typing import Any, Callable, List, Tuple
 
 import numpy as np
 from spacy.attrs import ORTH
 from spacy.tokens import Doc
 from thinc.api import Model
-from thinc.types import Floats2d, Ints1d
+from thinc.types import Floats2d
 
 from .types import DocsToVectors
 
@@ -51,7 +51,7 @@ def by_word(layer: DocsToVectors) -> DocsToVectors:
     )
 
 
-def _word_list(docs: List[Doc]) -> Tuple[List[Doc], Ints1d]:
+def _word_list(docs: List[Doc]) -> Tuple[List[Doc], np.ndarray]:
     words, which = distinct_words(docs)
     if not len(words):
         return [], which
@@ -66,18 +66,18 @@ def _init_by_word(model: DocsToVectors, X=None, Y=None) -> None:
 def _forward_by_word(
     model: DocsToVectors, docs: List[Doc], is_train: bool
 ) -> Tuple[List[Floats2d], Callable]:
-    ops = model.ops
+    ops: Any = model.ops
     listed, which = _word_list(docs)
     lengths = [len(doc) for doc in docs]
     if not listed:
         return [ops.alloc2f(0, model.get_dim("nO")) for _ in docs], lambda dY: []
     (vectors,), backprop_layer = model.layers[0](listed, is_train)
-    which = ops.asarray1i(which)
-    Y = ops.unflatten(vectors[which], lengths)
+    rows = ops.asarray1i(which)
+    Y = ops.unflatten(vectors[rows], lengths)
 
     def backprop(dYs: List[Floats2d]) -> List[Doc]:
         d_vectors = ops.alloc2f(*vectors.shape)
-        ops.scatter_add(d_vectors, which, ops.flatten(dYs))
+        ops.scatter_add(d_vectors, rows, ops.flatten(dYs))
         backprop_layer([d_vectors])
         return []
 

@@ -1,6 +1,6 @@
 """The tagging head: scores for each token, and for each pair of neighbours."""
 
-from typing import Callable, List, Literal, Optional, Tuple
+from typing import Any, Callable, List, Literal, Optional, Tuple
 
 import numpy as np
 from spacy.ml.models.tok2vec import get_tok2vec_width
@@ -34,7 +34,7 @@ def build_sequence_tagger(
         _forward,
         init=_init,
         attrs={"output": output},
-        params={name: None for name in params},
+        params=dict.fromkeys(params),
         dims={"nI": get_tok2vec_width(tok2vec), "nO": nO},
     )
     model = chain(tok2vec, head)
@@ -51,17 +51,15 @@ def _init(model: TaggingHead, X=None, Y=None) -> None:
         model.set_dim("nI", X[0].shape[1], force=True)
     if Y:
         model.set_dim("nO", Y[0].shape[1], force=True)
-    nO, nI = model.get_dim("nO"), model.get_dim("nI")
     # As in spaCy's tagger the output weights start at 0: at first every label is as likely
-    shapes = {"W": (nO, nI), "b": (nO,), "transitions": (nO, nO), "start": (nO,), "end": (nO,)}
     for name in model.param_names:
-        model.set_param(name, model.ops.alloc_f(shapes[name]))
+        model.set_param(name, model.ops.alloc_f(_shape(model, name)))
 
 
 def _forward(
     model: TaggingHead, Xs: List[Floats2d], is_train: bool
 ) -> Tuple[SequenceScores, Callable]:
-    ops = model.ops
+    ops: Any = model.ops
     lengths = np.array([len(X) for X in Xs], dtype="int64")
     X = ops.flatten(Xs) if len(Xs) else ops.alloc2f(0, model.get_dim("nI"))
     W = model.get_param("W")
@@ -85,17 +83,16 @@ def _resize(model: SequenceTagger, nO: int) -> SequenceTagger:
     """Make room for more labels; those that exist keep their scores, new ones start at 0."""
     head = model.get_ref("output_layer")
     old = {name: head.get_param(name) for name in head.param_names if head.has_param(name)}
-    if head.has_dim("nO") and old:
-        n_old = head.get_dim("nO")
-        for name in old:
-            head.set_param(name, None)
-        head.set_dim("nO", nO, force=True)
-        for name, param in old.items():
-            shape = tuple(nO if size == n_old and (axis == 0 or name == "transitions") else size
-                          for axis, size in enumerate(param.shape))
-            larger = model.ops.alloc_f(shape)
-            larger[tuple(slice(size) for size in param.shape)] = param
-            head.set_param(name, larger)
-    else:
-        head.set_dim("nO", nO, force=True)
+    for name in old:
+        head.set_param(name, None)
+    head.set_dim("nO", nO, force=True)
+    for name, param in old.items():
+        larger: Any = model.ops.alloc_f(_shape(head, name))
+        larger[tuple(slice(size) for size in param.shape)] = param
+        head.set_param(name, larger)
     return model
+
+
+def _shape(head: TaggingHead, name: str) -> Tuple[int, ...]:
+    nO, nI = head.get_dim("nO"), head.get_dim("nI")
+    return {"W": (nO, nI), "transitions": (nO, nO)}.get(name, (nO,))

@@ -26,8 +26,8 @@ def build_birnn_tok2vec(
     char_width: Optional[int] = 64,
 ) -> DocsToVectors:
     """A character + word bidirectional RNN: `spacy-birnn.WordCharEmbed.v1` with
-    `spacy-birnn.CharRNN.v1`, read by `spacy-birnn.BiRNNEncoder.v1`, with one flat set of options. For
-    more choice, put these into the slots of `spacy.Tok2Vec.v2`.
+    `spacy-birnn.CharRNN.v1`, read by `spacy-birnn.BiRNNEncoder.v1`, with one flat set of options.
+    For more choice, put these into the slots of `spacy.Tok2Vec.v2`.
 
     width (int): Width of the output, even. Recommended: 64 to 300.
     depth (int): Number of recurrent layers. Recommended: 1 to 3.

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import sys
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple, cast
 
 import srsly
 from thinc.api import ArgsKwargs, Model, PyTorchShim, get_torch_default_device, torch2xp, xp2torch
@@ -90,7 +90,9 @@ class TorchShim(PyTorchShim):
             return srsly.msgpack_dumps({"config": {}, "state": b"", "sha256": ""})
         from safetensors.torch import save
 
-        state = save({k: v.detach().cpu().contiguous() for k, v in self._model.state_dict().items()})
+        state = save(
+            {k: v.detach().cpu().contiguous() for k, v in self._model.state_dict().items()}
+        )
         checksum = hashlib.sha256(state).hexdigest()
         return srsly.msgpack_dumps({"config": self.cfg, "state": state, "sha256": checksum})
 
@@ -148,6 +150,6 @@ def run_module(
     def backprop(dY: Any) -> Any:
         dY_ = xp2torch(dY, device=Y_.device)
         torch_backprop(ArgsKwargs(((Y_,),), {"grad_tensors": (dY_,)}))
-        return torch2xp(X_.grad, ops=model.ops) if needs_grad else None
+        return torch2xp(cast(Any, X_.grad), ops=model.ops) if needs_grad else None
 
     return torch2xp(Y_.detach(), ops=model.ops), backprop

@@ -1,6 +1,6 @@
 """Tagging schemes: how spans become one label a token, which sequences are legal, and back."""
 
-from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Iterable, List, NamedTuple, Optional
 
 import numpy as np
 
@@ -73,9 +73,8 @@ class Scheme:
         tags[self.tag("I", label)] = False
         return tags
 
-    def decode(self, tags: Sequence[int]) -> List[EntitySpan]:
-        """The spans of a legal sequence of tags."""
-        tags = np.asarray(tags)
+    def decode(self, tags: np.ndarray) -> List[EntitySpan]:
+        """The spans of a legal sequence of tags, int, shape (tokens,)."""
         inside = np.flatnonzero(tags)
         labels, places = np.divmod(tags[inside] - 1, len(self.prefixes))
         spans: List[EntitySpan] = []

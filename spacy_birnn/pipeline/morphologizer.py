@@ -7,7 +7,6 @@ from spacy.language import Language
 from spacy.morphology import Morphology
 from spacy.pipeline import Morphologizer
 from spacy.training import Example
-from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
 from .sequence import SequenceLabeller

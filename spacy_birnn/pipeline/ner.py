@@ -2,7 +2,7 @@
 
 import warnings
 from itertools import islice
-from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Callable, Iterable, List, NamedTuple, Optional, Tuple, cast
 
 import numpy as np
 from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE, ORTH, SENT_START
@@ -14,7 +14,7 @@ from thinc.api import Config, Model
 
 from .. import crf
 from ..checks import check_choice
-from ..crf import LabelledSpan, SequenceScores
+from ..crf import Chain, LabelledSpan, SequenceScores
 from ..errors import Errors, Warnings
 from .labels import EntitySpan, Scheme
 from .sequence import SequenceLabeller
@@ -84,8 +84,8 @@ class BiRNNEntityRecognizer(SequenceLabeller):
     """Sets `doc.ents`. Each label of the model is an entity label with the prefix of a tagging
     scheme; a sequence that breaks the scheme has probability 0 in training and in decoding.
 
-    Entities that are already set are kept, and the others are decoded around them. The confidence of
-    an entity is the exact probability of that span with that label under the model, given those.
+    Entities that are already set are kept, and others are decoded around them. The confidence of an
+    entity is the exact probability of that span with that label under the model, given those.
 
     vocab (Vocab): The shared vocabulary.
     model (Model): The model, such as `spacy-birnn.SequenceTagger.v1`.
@@ -108,10 +108,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         scorer: Optional[Callable] = None,
     ):
         check_choice("scheme", scheme, ("BILUO", "BIO"), where=name)
-        self.vocab = vocab
-        self.model = model
-        self.name = name
-        self.cfg = {"labels": [], "scheme": scheme, "confidence": confidence}
+        super().__init__(vocab, model, name, labels=[], scheme=scheme, confidence=confidence)
         self.scorer = scorer
         self._warned_misaligned = False
 
@@ -240,14 +237,15 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         # Most sentences have no entity: forward-backward runs on the others only
         some = np.array([bool(spans) for spans in found])
         rows = np.repeat(some, scores.lengths)
-        chain = crf.posterior(scores.select(some), None if allowed is None else allowed[rows]).chain
-        labelled, offset = [], 0
+        chosen = crf.posterior(scores.select(some), None if allowed is None else allowed[rows])
+        labelled: List[LabelledSpan] = []
+        offset = 0
         for spans, length in zip(found, scores.lengths.tolist()):
             for span in spans:
                 then = scheme.after(span.label) if span.end < length else None
                 labelled.append(LabelledSpan(offset + span.start, scheme.encode(span), then))
             offset += length if spans else 0
-        values = iter(crf.span_marginals(chain, labelled) if labelled else ())
+        values = iter(crf.span_marginals(cast(Chain, chosen.chain), labelled) if labelled else ())
         return [[next(values) for _ in spans] for spans in found]
 
     def set_annotations(self, docs: Iterable[Doc], predicted: Iterable[Entities]) -> None:
@@ -260,9 +258,9 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         for doc, (spans, scores) in zip(docs, predicted):
             given = {(ent.start, ent.end): ent for ent in doc.ents}
             # What was given stands with its own id and certainty, also if the model has its label
-            found = [
+            found: List[Tuple[Span, Optional[float]]] = [
                 (Span(doc, span.start, span.end, labels[span.label]), score)
-                for span, score in zip(spans, scores or [None] * len(spans))
+                for span, score in zip(spans, [None] * len(spans) if scores is None else scores)
                 if (span.start, span.end) not in given
             ]
             found += [(ent, get_confidence(ent)) for ent in given.values()]

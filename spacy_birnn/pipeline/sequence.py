@@ -1,11 +1,17 @@
 """What the components that label tokens share."""
 
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
+import srsly
+from spacy import util
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
+from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 
 from .. import crf
@@ -18,12 +24,18 @@ class SequenceLabeller(TrainablePipe):
 
     A subclass says which tags agree with an example's annotation (`gold_mask`). If its tags are not
     its labels, it says how many there are (`n_tags`); if they depend on one another or on the
-    document, it overrides `constrain` and `allowed_mask`; if they mean more than themselves, `decode`.
+    document, it overrides `constrain` and `allowed_mask`; if they mean more than that, `decode`.
     """
 
     _rehearsal_model: Optional[Model] = None
     # spaCy's Tagger has an update of its own, which expects its own kind of scores
     update = TrainablePipe.update
+
+    def __init__(self, vocab: Vocab, model: Model, name: str, **settings: Any):
+        super().__init__(vocab, model, name, **settings)
+        rate = settings.get("label_smoothing", 0.0)
+        if rate and model.get_ref("output_layer").attrs["output"] == "crf":
+            raise ValueError(Errors.E004.format(value=rate))
 
     @property
     def n_tags(self) -> int:
@@ -142,6 +154,47 @@ class SequenceLabeller(TrainablePipe):
         if self.model.get_ref("output_layer").has_param("W"):
             self.set_output(self.n_tags)
 
+    def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
+        """Save the component. A file that exists is replaced when the new one is complete.
+
+        path (Union[str, Path]): The directory.
+        exclude (Iterable[str]): Names of fields to leave out.
+        RAISES (OSError): E016 if the directory cannot be written to.
+        """
+        serialize = {
+            "cfg": lambda p: _write_whole(p, srsly.json_dumps(self.cfg).encode("utf8")),
+            "vocab": lambda p: self.vocab.to_disk(p, exclude=exclude),
+            "model": lambda p: _write_whole(p, self.model.to_bytes()),
+        }
+        try:
+            util.to_disk(path, serialize, exclude)
+        except OSError as e:
+            raise OSError(Errors.E016.format(name=self.name, path=path, reason=e)) from e
+
+    def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> TrainablePipe:
+        """Load the component. RAISES (ValueError): E013 if the model is damaged, E024 if it does
+        not fit the labels."""
+        with self._loading():
+            return super().from_disk(path, exclude=exclude)
+
+    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> TrainablePipe:
+        """Load the component. RAISES (ValueError): as `from_disk`."""
+        with self._loading():
+            return super().from_bytes(bytes_data, exclude=exclude)
+
+    @contextmanager
+    def _loading(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as e:
+            raise ValueError(Errors.E013.format(name=self.name, reason=e)) from e
+        n_scored = self.model.get_ref("output_layer").maybe_get_dim("nO")
+        if n_scored is not None and n_scored != self.n_tags:
+            sizes = {"found": n_scored, "expected": self.n_tags, "n_labels": len(self.labels)}
+            raise ValueError(Errors.E024.format(name=self.name, **sizes))
+
     def _label_index(self, label: str, labels: Dict[str, int]) -> int:
         if label not in labels:
             known = ", ".join(labels)
@@ -152,3 +205,13 @@ class SequenceLabeller(TrainablePipe):
         if not np.isfinite(scores.emissions.sum()):
             raise ValueError(Errors.E022.format(name=self.name))
         return scores
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is never there in part."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

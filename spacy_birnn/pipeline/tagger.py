@@ -6,7 +6,6 @@ import numpy as np
 from spacy.language import Language
 from spacy.pipeline import Tagger
 from spacy.training import Example, validate_get_examples
-from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
 from .sequence import SequenceLabeller
@@ -56,8 +55,8 @@ def make_birnn_tagger(
 
 
 class BiRNNTagger(SequenceLabeller, Tagger):
-    """Sets `token.tag`. Labels, settings and annotation are those of spaCy's `Tagger`; the model and
-    the loss are our own."""
+    """Sets `token.tag`. Labels, settings and annotation are those of spaCy's `Tagger`; the model
+    and the loss are our own."""
 
     def initialize(
         self,
@@ -87,7 +86,9 @@ class BiRNNTagger(SequenceLabeller, Tagger):
             if not tag:
                 continue
             negative = self._is_negative(tag)
-            label = self._label_index(tag[len(self.cfg["neg_prefix"]) :] if negative else tag, index)
+            label = self._label_index(
+                tag[len(self.cfg["neg_prefix"]) :] if negative else tag, index
+            )
             mask[i] = negative
             mask[i, label] = not negative
         return mask
