@@ -56,11 +56,6 @@ class SequenceScores:
         """Transitions, start and end of dependent labels."""
         return cast(Tuple, (self.transitions, self.start, self.end))
 
-    def select(self, chosen: np.ndarray) -> "SequenceScores":
-        """Only the chosen sequences. chosen (np.ndarray): bool, shape (sequences,)."""
-        rows = _rows_of(self.lengths, chosen)
-        return replace(self, emissions=self.emissions[rows], lengths=self.lengths[chosen])
-
 
 class Legal(NamedTuple):
     """What a tagging scheme allows: bool arrays of shape (labels, labels), (labels,), (labels,)."""
@@ -258,25 +253,23 @@ def divergence(
     return float(value), _difference(scores, mine, theirs)
 
 
-def span_marginals(chain: Chain, spans: Sequence[LabelledSpan]) -> List[float]:
+def span_marginal(chain: Chain, span: LabelledSpan) -> float:
     """The exact probability that all tokens of a span carry the given labels, over all labellings
     of the rest: alpha of its first label, the moves inside, beta of its last.
 
     chain (Chain): From `posterior`.
-    spans (Sequence[LabelledSpan]): The spans to judge; they may overlap.
-    RETURNS (List[float]): Between 0 and 1, one for each span.
+    span (LabelledSpan): The span.
+    RETURNS (float): Between 0 and 1.
     """
-    values = []
-    for start, labels, then in spans:
-        end = start + len(labels)
-        inside = chain.move[labels[:-1], labels[1:]] * chain.emit[range(start + 1, end), labels[1:]]
-        if then is None:
-            after = chain.beta[end - 1, labels[-1]]
-        else:
-            after = chain.move[labels[-1]] @ (then * chain.emit[end] * chain.beta[end])
-        value = chain.alpha[start, labels[0]] * inside.prod() * after
-        values.append(float(np.clip(value, 0.0, 1.0)))
-    return values
+    value = chain.alpha[span.start, span.labels[0]]
+    for row, (before, label) in enumerate(zip(span.labels, span.labels[1:]), span.start + 1):
+        value *= chain.move[before, label] * chain.emit[row, label]
+    last, end = span.labels[-1], span.start + len(span.labels)
+    if span.then is None:
+        value *= chain.beta[end - 1, last]
+    else:
+        value *= chain.move[last] @ (span.then * chain.emit[end] * chain.beta[end])
+    return min(1.0, float(value))
 
 
 class _TimeMajor:

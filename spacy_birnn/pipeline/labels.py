@@ -64,6 +64,12 @@ class Scheme:
             prefixes = "U" if n == 1 else "B" + "I" * (n - 2) + "L"
         return [self.tag(prefix, span.label) for prefix in prefixes]
 
+    def unfinished(self, label: int, length: int) -> List[int]:
+        """The tags that tell that a span goes on after its first `length` tokens. In BIO only the
+        next token's does."""
+        n_inside = length - 1 if self.name == "BILUO" else length
+        return [self.tag("B", label)] + [self.tag("I", label)] * n_inside
+
     def after(self, label: int) -> Optional[np.ndarray]:
         """The tags that can follow a span and leave it at its end: in BIO all but the label's I. In
         BILUO the span's own tags say that it ends: None."""
