@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import check_positive, check_recurrent
-from .cells import CELLS, Plan, Recurrence
+from .cells import CELLS, Plan, run
 from .dropout import locked_dropout as lock_dropout
 
 Cell = Literal["rnn", "gru", "lstm"]
@@ -154,8 +154,7 @@ class RecurrentLayer(nn.Module):
     def forward(self, X: Tensor, plan: Plan) -> Tuple[Tensor, Tensor]:
         """The merged output, shape (rows, output_width), and the states, shape (directions, rows,
         hidden_width)."""
-        projected = torch.baddbmm(self.b, X.expand(len(self.W), -1, -1), self.W)
-        states = Recurrence.apply(projected, self.U, self.cell, plan)
+        states = run(self.cell, X, self.W, self.U, self.b, plan)
         return self.merged(states), states
 
     def merged(self, states: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from typing import Any, Dict, Iterator, List, Tuple, Type
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from .packing import invert, time_major
 
@@ -37,6 +38,7 @@ class Plan:
         shift = np.repeat(batch_sizes[:-1], batch_sizes[1:])
         before = np.arange(self.n_first, len(rows)) - shift
         self.before = torch.as_tensor(before, device=device)
+        self.mean_size = len(rows) / max(1, len(batch_sizes))
 
     def steps(self, *arrays: Tensor) -> Iterator[Tuple[Tensor, ...]]:
         """The rows of each array, step by step (views)."""
@@ -64,6 +66,9 @@ class Cell:
 
     # Number of gates: how many times the state's width the projected input has
     gates: int
+    # PyTorch's own module, and where it has each of our gates
+    module: Type[nn.RNNBase]
+    torch_gates: Tuple[int, ...]
 
     @staticmethod
     def forward(X: Tensor, U: Tensor, plan: Plan) -> Tuple[Tensor, Any]:
@@ -94,6 +99,8 @@ class RNN(Cell):
     """h_t = tanh(W x_t + U h_{t-1} + b) (Elman 1990)."""
 
     gates = 1
+    module = nn.RNN
+    torch_gates = (0,)
 
     @staticmethod
     def forward(X: Tensor, U: Tensor, plan: Plan) -> Tuple[Tensor, Any]:
@@ -123,6 +130,8 @@ class GRU(Cell):
     (Cho et al. 2014, with the reset gate after the product, as cuDNN has it)."""
 
     gates = 3
+    module = nn.GRU
+    torch_gates = (0, 1, 2)
 
     @staticmethod
     def forward(X: Tensor, U: Tensor, plan: Plan) -> Tuple[Tensor, Any]:
@@ -172,6 +181,8 @@ class LSTM(Cell):
     (Hochreiter and Schmidhuber 1997; Gers et al. 2000). The gates stand in the order g, i, f, o."""
 
     gates = 4
+    module = nn.LSTM
+    torch_gates = (1, 2, 0, 3)
 
     @staticmethod
     def forward(X: Tensor, U: Tensor, plan: Plan) -> Tuple[Tensor, Any]:
@@ -224,6 +235,29 @@ class LSTM(Cell):
 
 
 CELLS: Dict[str, Type[Cell]] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
+
+
+def run(cell: Type[Cell], X: Tensor, W: Tensor, U: Tensor, b: Tensor, plan: Plan) -> Tensor:
+    """Run a cell over a batch, in the way that is faster: PyTorch's own kernel where no gradient is
+    needed or where a step has hardly more than one sequence, `Recurrence` elsewhere.
+
+    X (Tensor): The rows, shape (rows, input_width), in flat order.
+    W, U, b (Tensor): Weights, shape (directions, input_width | width | 1, gates * width).
+    RETURNS (Tensor): The states, shape (directions, rows, width), in flat order.
+    """
+    if torch.is_grad_enabled() and plan.mean_size > 2:
+        projected = torch.baddbmm(b, X.expand(len(W), -1, -1), W)
+        return Recurrence.apply(projected, U, cell, plan)
+    n_directions, width, _ = U.shape
+    weights = {}
+    for part, name in ((W, "weight_ih"), (U, "weight_hh"), (b, "bias_ih"), (0 * b, "bias_hh")):
+        gates = part.unflatten(2, (cell.gates, width))[:, :, cell.torch_gates, :].flatten(2)
+        for values, suffix in zip(gates, ("_l0", "_l0_reverse")):
+            weights[name + suffix] = values.flatten() if "bias" in name else values.T
+    kernel = cell.module(X.shape[1], width, bidirectional=n_directions == 2, device="meta")
+    packed = PackedSequence(X[plan.rows[0]], torch.as_tensor(plan.sizes))
+    states = torch.func.functional_call(kernel, weights, (packed,))[0].data
+    return states[plan.places[0]].unflatten(1, (n_directions, width)).transpose(0, 1)
 
 
 class Recurrence(torch.autograd.Function):

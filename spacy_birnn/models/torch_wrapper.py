@@ -58,11 +58,6 @@ class TorchShim(PyTorchShim):
     def finish_update(self, optimizer: Any) -> None:
         super().finish_update(optimizer)
         self.memo.clear()
-        if self.device.type == "cuda":
-            # The shim gives each parameter memory of its own; cuDNN wants them in one piece
-            for part in self.module.modules():
-                if hasattr(part, "flatten_parameters"):
-                    part.flatten_parameters()
 
     @contextlib.contextmanager
     def use_params(self, params: Dict[Tuple[int, str], FloatsXd]) -> Iterator[None]:
