@@ -38,14 +38,16 @@ def try_package(wheel: Path, text: str) -> dict:
         venv.create(folder, with_pip=True)
         places = {"base": folder, "platbase": folder}
         site = Path(sysconfig.get_path("purelib", "venv", vars=places))
-        python = Path(sysconfig.get_path("scripts", "venv", vars=places)) / Path(sys.executable).name
-        (site / "libraries.pth").write_text(sysconfig.get_path("purelib"), encoding="utf8")
+        scripts = Path(sysconfig.get_path("scripts", "venv", vars=places))
+        python = scripts / Path(sys.executable).name
+        libraries = sysconfig.get_path("purelib")
+        pth = f"import site; site.addsitedir({libraries!r})"
+        (site / "libraries.pth").write_text(pth, encoding="utf8")
         install = ["pip", "install", "--quiet", "--no-index", "--no-deps", str(wheel.resolve())]
         subprocess.run([python, "-m", *install], check=True)
         code = RUN.format(name=name)
-        run = subprocess.run(
-            [python, "-c", code, text], cwd=folder, check=True, capture_output=True, text=True
-        )
+        command = [python, "-c", code, text]
+        run = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(run.stdout.splitlines()[-1])
 
 

@@ -67,7 +67,7 @@ class Cell:
     # Number of gates: how many times the state's width the projected input has
     gates: int
     # PyTorch's own module, and where it has each of our gates
-    module: Type[nn.RNNBase]
+    module: Type[Any]
     torch_gates: Tuple[int, ...]
 
     @staticmethod

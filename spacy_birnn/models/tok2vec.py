@@ -22,7 +22,7 @@ def build_birnn_tok2vec(
     locked_dropout: Optional[float] = None,
     embed_width: int = 96,
     embed_rows: int = 5000,
-    word_dropout: float = 0.1,
+    word_dropout: float = 0.3,
     char_width: Optional[int] = 64,
 ) -> DocsToVectors:
     """A character + word bidirectional RNN: `spacy-birnn.WordCharEmbed.v1` with
@@ -41,7 +41,7 @@ def build_birnn_tok2vec(
     embed_rows (int): Rows of the table for NORM; those for PREFIX, SUFFIX and SHAPE have half as
         many. Recommended: 2000 to 10000.
     word_dropout (float): Share of distinct words whose attributes are hidden in a training step.
-        Recommended: 0 to 0.3.
+        Recommended: 0.1 to 0.5.
     char_width (Optional[int]): Width of the vector made from a word's characters, even. null reads
         no characters. Recommended: 32 to 128.
     RAISES (ValueError): E001, E002, E003 for impossible settings.

@@ -54,7 +54,7 @@ if not Span.has_extension("confidence"):
     default_config={
         "model": DEFAULT_MODEL,
         "scheme": "BILUO",
-        "threshold": 0.25,
+        "threshold": 0.2,
         "confidence": True,
         "scorer": {"@scorers": "spacy.ner_scorer.v1"},
     },

@@ -1,0 +1,90 @@
+import unicodedata
+
+import numpy as np
+import pytest
+from spacy.tokens import Doc
+from thinc.api import set_dropout_rate
+
+from spacy_birnn.models import chars as chars_module
+from spacy_birnn.models.chars import build_char_rnn
+
+UNUSUAL = [
+    "x" * 10000,
+    "\N{THUMBS UP SIGN}\N{EMOJI MODIFIER FITZPATRICK TYPE-6}",
+    unicodedata.normalize("NFD", "naïveté"),
+    "\N{COMBINING ACUTE ACCENT}" * 50,
+    "\x00\x07\x1b",
+    "\u0378\U000e0080",  # unassigned
+    "\U0010ffff",
+    " ",
+]
+
+
+def build(nlp, **settings):
+    model = build_char_rnn(**{"width": 8, "char_width": 4, "rows": 64, **settings})
+    model.initialize(X=[Doc(nlp.vocab, words=["a"])])
+    return model
+
+
+def test_a_word_has_the_same_vector_wherever_it_stands(nlp):
+    model = build(nlp)
+    docs = [Doc(nlp.vocab, words=words) for words in (["to", "be"], [], ["or", "not", "to", "be"])]
+    first, empty, last = model.predict(docs)
+    assert first.shape == (2, 8) and empty.shape == (0, 8)
+    np.testing.assert_allclose(first, last[2:], atol=1e-6)
+    assert first.any() and not np.allclose(first[0], first[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("word", UNUSUAL, ids=lambda word: ascii(word[:4]))
+def test_no_character_is_refused(nlp, word):
+    model = build(nlp)
+    (vectors,), _ = model([Doc(nlp.vocab, words=[word, "a"])], is_train=True)
+    assert vectors.shape == (2, 8) and np.isfinite(vectors).all() and vectors[0].any()
+    predicted = model.predict([Doc(nlp.vocab, words=["a", word])])[0]
+    np.testing.assert_allclose(predicted[::-1], vectors, atol=1e-6)
+
+
+def test_of_a_long_word_the_middle_is_not_read(nlp):
+    model = build(nlp, max_chars=4)
+    words = ["abcdefgh", "abXYXYgh", "Xbcdefgh", "abcdefgX"]
+    vectors = model.predict([Doc(nlp.vocab, words=words)])[0]
+    assert np.allclose(vectors[0], vectors[1], atol=1e-6)
+    assert not np.allclose(vectors[0], vectors[2], atol=1e-4)
+    assert not np.allclose(vectors[0], vectors[3], atol=1e-4)
+
+
+def test_the_memory_of_words_is_bounded(nlp, monkeypatch):
+    monkeypatch.setattr(chars_module, "CACHED_WORDS", 5)
+    model = build(nlp)
+    remembered = model.layers[0].shims[0].memo
+    docs = [Doc(nlp.vocab, words=[f"w{i}", f"w{i + 1}", f"w{i // 2}"]) for i in range(12)]
+    expected = [build(nlp).from_bytes(model.to_bytes()).predict([doc])[0] for doc in docs]
+    for doc, vectors in zip(docs, expected):
+        np.testing.assert_allclose(model.predict([doc])[0], vectors, atol=1e-6)
+        assert len(remembered["index"]) == len(remembered["vectors"]) <= 5
+
+
+def test_dropout_is_for_training_only(nlp):
+    model = build(nlp)
+    docs = [Doc(nlp.vocab, words=["bread", "butter"])]
+    set_dropout_rate(model, 0.5)
+    first, second = (model(docs, is_train=True)[0][0] for _ in range(2))
+    assert not np.allclose(first, second)
+    assert np.array_equal(model.predict(docs)[0], model.predict(docs)[0])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"width": 7},
+        {"width": 0},
+        {"char_width": -1},
+        {"rows": 0},
+        {"max_chars": 0},
+        {"cell": "cnn"},
+    ],
+)
+def test_impossible_settings_are_named(settings):
+    ((name, value),) = settings.items()
+    with pytest.raises(ValueError, match=rf"BIRNN-E001.*'{name}'.*{value}.*CharRNN"):
+        build_char_rnn(**settings)

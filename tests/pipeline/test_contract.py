@@ -1,0 +1,592 @@
+"""What every component promises, whatever it predicts."""
+
+import errno
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict
+
+import numpy as np
+import pytest
+import spacy
+from spacy.tokens import Doc
+from spacy.training import Example, offsets_to_biluo_tags
+from spacy.util import load_config, load_model_from_config
+from thinc.api import Adam, fix_random_seed
+
+
+@dataclass(frozen=True)
+class Case:
+    """A component with settings; `read` takes from a document what it sets."""
+
+    factory: str
+    settings: Dict[str, Any]
+    read: Callable[[Doc], Any]
+    new_label: str
+    new_annotation: Dict[str, Any]  # of "zzz ."
+
+
+def read_ents(doc):
+    return [(ent.start, ent.end, ent.label_) for ent in doc.ents]
+
+
+def read_tags(doc):
+    return [token.tag_ for token in doc]
+
+
+def read_morphs(doc):
+    return [(token.pos_, str(token.morph)) for token in doc]
+
+
+EVENT = {"entities": ["U-EVENT", "O"]}
+CRF, SOFTMAX = {"output": "crf"}, {"output": "softmax"}
+CASES = {
+    "ner-biluo": Case("birnn_ner", {}, read_ents, "EVENT", EVENT),
+    "ner-bio": Case("birnn_ner", {"scheme": "BIO"}, read_ents, "EVENT", EVENT),
+    "ner-softmax": Case("birnn_ner", {"model": SOFTMAX}, read_ents, "EVENT", EVENT),
+    "tagger": Case("birnn_tagger", {}, read_tags, "XX", {"tags": ["XX", "."]}),
+    "tagger-crf": Case("birnn_tagger", {"model": CRF}, read_tags, "XX", {"tags": ["XX", "."]}),
+    "morphologizer": Case(
+        "birnn_morphologizer",
+        {},
+        read_morphs,
+        "Case=Voc|POS=INTJ",
+        {"pos": ["INTJ", "PUNCT"], "morphs": ["Case=Voc", ""]},
+    ),
+}
+
+
+@pytest.fixture(params=CASES, scope="module")
+def case(request):
+    return CASES[request.param]
+
+
+@pytest.fixture(scope="module")
+def blank(case, tiny_tok2vec):
+    """Makes a pipeline with a tiny component that has not been initialized."""
+
+    def make(**tok2vec):
+        settings = {**case.settings, "model": {**case.settings.get("model", {})}}
+        settings["model"]["tok2vec"] = {**tiny_tok2vec, **tok2vec}
+        nlp = spacy.blank("xx")
+        nlp.add_pipe(case.factory, name="pipe", config=settings)
+        return nlp
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def trained_once(blank, fit, make_examples):
+    fix_random_seed(0)
+    nlp = blank()
+    fit(nlp, make_examples(nlp))
+    return nlp
+
+
+@pytest.fixture
+def trained(trained_once, reload):
+    """A trained pipeline that a test may change."""
+    return reload(trained_once)
+
+
+@pytest.fixture
+def initialized(blank, make_examples):
+    nlp = blank()
+    nlp.initialize(lambda: make_examples(nlp))
+    return nlp
+
+
+def scores_of(nlp, docs):
+    return nlp.get_pipe("pipe").model.predict(docs).emissions
+
+
+# Setting up
+
+
+def test_it_works_without_a_config(case, nlp, make_examples):
+    pipe = nlp.add_pipe(case.factory)
+    examples = make_examples(nlp)
+    sgd = nlp.initialize(lambda: examples)
+    first = nlp.update(examples, sgd=sgd)
+    for _ in range(3):
+        last = nlp.update(examples, sgd=sgd)
+    assert 0 < last[pipe.name] < first[pipe.name]
+    assert len(nlp("Anna flew to Oslo")) == 4
+
+
+def test_malformed_examples_are_refused(blank, make_examples):
+    nlp = blank()
+    pipe, examples = nlp.get_pipe("pipe"), make_examples(nlp)
+    for no_callback in (None, [], examples):
+        with pytest.raises(TypeError, match="E930"):
+            pipe.initialize(no_callback, nlp=nlp)
+    for no_examples in (None, [], ["text"], [examples[0].x]):
+        with pytest.raises((TypeError, ValueError), match="E930|E978"):
+            pipe.initialize(lambda given=no_examples: given, nlp=nlp)
+    with pytest.raises(TypeError, match="E978"):
+        pipe.update([examples[0].x])
+    with pytest.raises(TypeError, match="E978"):
+        pipe.rehearse([examples[0].x])
+
+
+def test_no_annotation_at_all_is_refused(blank):
+    nlp = blank()
+    with pytest.raises(ValueError, match=r"E143.*pipe"):
+        nlp.initialize(lambda: [Example.from_dict(nlp.make_doc("Anna flew"), {})])
+
+
+def test_use_before_initialization_is_refused(blank):
+    with pytest.raises(ValueError, match="E109|BIRNN-E010"):
+        blank()("Anna flew")
+
+
+def test_initialize_with_label_data(case, blank, trained, make_examples):
+    """As after `spacy init labels`, which keeps them as JSON."""
+    nlp = blank()
+    pipe, before = nlp.get_pipe("pipe"), trained.get_pipe("pipe")
+    labels = json.loads(json.dumps(before.label_data))
+    pipe.initialize(lambda: make_examples(nlp)[2:], nlp=nlp, labels=labels)
+    assert pipe.labels == before.labels and len(pipe.labels) > 2
+    assert pipe.model.get_dim("nO") == before.model.get_dim("nO")
+    assert np.isfinite(nlp.update(make_examples(nlp))["pipe"])
+
+
+def test_initializing_again_starts_again(initialized, make_examples, weights, same):
+    pipe = initialized.get_pipe("pipe")
+    before, labels = weights(pipe.model), pipe.labels
+    initialized.initialize(lambda: make_examples(initialized))
+    assert pipe.labels == labels
+    assert weights(pipe.model).keys() == before.keys() and not same(weights(pipe.model), before)
+
+
+@pytest.mark.parametrize("label", [None, 3])
+def test_a_label_must_be_a_string(initialized, label):
+    with pytest.raises(ValueError, match="BIRNN-E023|E187"):
+        initialized.get_pipe("pipe").add_label(label)
+
+
+# Training
+
+
+def biluo_tag(token):
+    return offsets_to_biluo_tags(
+        token.doc, [(ent.start_char, ent.end_char, ent.label_) for ent in token.doc.ents]
+    )[token.i]
+
+
+def test_it_learns_a_few_sentences_by_heart(case, trained_once, make_examples):
+    for eg in make_examples(trained_once):
+        doc = trained_once(Doc(trained_once.vocab, words=[token.text for token in eg.y]))
+        assert case.read(doc) == case.read(eg.y)
+
+
+def test_its_scores_say_so(case, trained_once, make_examples):
+    scores = trained_once.evaluate(make_examples(trained_once))
+    weighted = trained_once.get_pipe_meta("pipe").default_score_weights
+    main = [name for name, weight in weighted.items() if weight]
+    assert main and all(scores[name] == 1.0 for name in main)
+
+
+def test_training_is_reproducible(blank, make_examples, weights, same):
+    found = []
+    for _ in range(2):
+        fix_random_seed(1)
+        nlp = blank(word_dropout=0.3)
+        examples = make_examples(nlp)
+        sgd = nlp.initialize(lambda examples=examples: examples)
+        for _ in range(2):
+            nlp.update(examples, sgd=sgd, drop=0.3)
+        found.append(weights(nlp.get_pipe("pipe").model))
+    assert same(*found)
+
+
+def test_every_parameter_is_trained_unless_frozen(
+    initialized, make_examples, weights, same, unmoved
+):
+    model = initialized.get_pipe("pipe").model
+    examples = make_examples(initialized)
+    before = weights(model)
+    initialized.update(examples, exclude=["pipe"])
+    with initialized.select_pipes(disable=["pipe"]):
+        initialized.update(examples)
+    assert same(weights(model), before)
+    # The output weights start at 0: the gradient reaches the rest from the second update on
+    sgd = Adam(0.01)
+    for _ in range(2):
+        initialized.update(examples, sgd=sgd)
+    assert unmoved(before, weights(model)) == []
+
+
+def test_missing_annotation_gives_no_loss_and_no_gradient(trained, make_examples):
+    pipe = trained.get_pipe("pipe")
+    examples = [Example.from_dict(eg.x, {}) for eg in make_examples(trained)]
+    scores, _ = pipe.model.begin_update([eg.x for eg in examples])
+    loss, gradient = pipe.get_loss(examples, scores)
+    assert loss == 0
+    for name in ("emissions", "transitions", "start", "end"):
+        part = getattr(gradient, name)
+        assert part is None or not part.any()
+
+
+def test_the_annotated_part_is_learnt_from_partial_annotation(case, blank, fit, make_examples):
+    """One sentence has no annotation; of the other two, each is annotated in every second token."""
+    nlp = blank()
+    full = make_examples(nlp)
+    examples = []
+    for eg in full[:2]:
+        partial = {"tags": [], "pos": [], "morphs": [], "entities": []}
+        for token in eg.y:
+            known = token.i % 2 == 1
+            partial["tags"].append(token.tag_ if known else "")
+            partial["pos"].append(token.pos_ if known else "")
+            partial["morphs"].append(str(token.morph) if known else "")
+            # Tokens 4 to 7 have an entity in both sentences, which cannot be known in part
+            in_entity = 4 <= token.i < 8
+            partial["entities"].append(biluo_tag(token) if in_entity else "-")
+        examples.append(Example.from_dict(Doc(nlp.vocab, [t.text for t in eg.y]), partial))
+        for i in range(0, len(eg.y), 2):
+            examples[-1].y[i].set_morph(
+                None
+            )  # not annotated, which is not the same as "no features"
+    examples.append(Example.from_dict(full[2].x, {}))
+    assert fit(nlp, examples)["pipe"] < 0.5
+    for eg in full[:2]:
+        doc = nlp(Doc(nlp.vocab, words=[token.text for token in eg.y]))
+        found, expected = case.read(doc), case.read(eg.y)
+        if case.factory == "birnn_ner":
+            found = [ent for ent in found if ent[0] >= 4]
+            assert found == [ent for ent in expected if ent[0] >= 4]
+        else:
+            assert found[1::2] == expected[1::2]
+
+
+def test_training_on_other_tokens_than_those_of_the_annotation(case, blank, fit):
+    """The annotation has one token where the pipeline has two, and two where it has one."""
+    nlp = blank()
+    reference = Doc(
+        nlp.vocab,
+        words=["Anna", "flew", "to", "New", "York", "."],
+        spaces=[True, True, True, False, False, False],
+        tags=["NNP", "VBD", "TO", "NNP", "FW", "."],
+        pos=["PROPN", "VERB", "ADP", "PROPN", "X", "PUNCT"],
+        morphs=["Number=Sing", "Tense=Past", "", "Number=Sing", "", ""],
+        ents=["B-PERSON", "O", "O", "B-GPE", "I-GPE", "O"],
+    )
+    words = ["An", "na", "flew", "to", "NewYork", "."]
+    predicted = Doc(nlp.vocab, words=words, spaces=[False, True, True, True, False, False])
+    assert fit(nlp, [Example(predicted, reference)])["pipe"] < 0.5
+    doc = nlp(Doc(nlp.vocab, words=words, spaces=[False, True, True, True, False, False]))
+    if case.factory == "birnn_ner":
+        assert case.read(doc) == [(0, 2, "PERSON"), (4, 5, "GPE")]
+    else:
+        # "New" and "York" have different labels, so that of "NewYork" is unknown
+        expected, found = case.read(reference), case.read(doc)
+        assert found[:4] == [expected[0], *expected[:3]] and found[5] == expected[5]
+
+
+def test_labels_of_the_data_that_it_does_not_have_are_named(case, trained, make_examples):
+    doc = Doc(trained.vocab, words=["zzz", "."])
+    example = Example.from_dict(doc, case.new_annotation)
+    with pytest.raises(ValueError, match=f"BIRNN-E021.*'{re.escape(case.new_label)}'.*pipe"):
+        trained.update([example])
+
+
+def test_a_new_label_leaves_the_others_and_can_be_learnt(case, trained, fit, make_examples):
+    pipe = trained.get_pipe("pipe")
+    examples = make_examples(trained)
+    texts = [" ".join(token.text for token in eg.y) for eg in examples]
+    before = [case.read(trained(text)) for text in texts]
+    assert pipe.add_label(case.new_label) == 1
+    assert pipe.add_label(case.new_label) == 0
+    assert case.new_label in pipe.labels and len(pipe.labels) == len(set(pipe.labels))
+    assert [case.read(trained(text)) for text in texts] == before
+    doc = Doc(trained.vocab, words=["zzz", "."])
+    new = Example.from_dict(doc, case.new_annotation)
+    fit(trained, [*examples, new], steps=30, resume=True)
+    learnt = trained(Doc(trained.vocab, words=["zzz", "."]))
+    assert case.read(learnt) == case.read(new.y)
+    assert [case.read(trained(text)) for text in texts] == before
+
+
+def test_a_label_added_before_the_initialization_is_there_after_it(case, blank, make_examples):
+    nlp = blank()
+    pipe = nlp.get_pipe("pipe")
+    pipe.add_label(case.new_label)
+    nlp.initialize(lambda: make_examples(nlp))
+    assert case.new_label in pipe.labels and len(pipe.labels) > 2
+    assert np.isfinite(nlp.update(make_examples(nlp))["pipe"])
+
+
+def test_scores_that_are_not_finite_are_reported(trained):
+    head = trained.get_pipe("pipe").model.get_ref("output_layer")
+    head.set_param("b", np.full_like(head.get_param("b"), np.nan))
+    with pytest.raises(ValueError, match="BIRNN-E022.*pipe"):
+        trained("Anna flew")
+
+
+# Rehearsal
+
+
+def test_rehearsal_leads_back_to_the_earlier_predictions(trained, make_examples, weights, unmoved):
+    pipe = trained.get_pipe("pipe")
+    examples = make_examples(trained)
+    trained.resume_training()
+    assert pipe.rehearse(examples, sgd=Adam(0.0))["pipe"] == pytest.approx(0, abs=1e-5)
+    rng = np.random.default_rng(0)
+    head = pipe.model.get_ref("output_layer")
+    W = head.get_param("W")
+    head.set_param("W", W + rng.normal(size=W.shape, scale=1.0).astype("f"))
+    before = weights(pipe.model)
+    sgd = Adam(0.01)
+    divergence = [pipe.rehearse(examples, sgd=sgd)["pipe"] for _ in range(25)]
+    assert divergence[0] > 0.01 and divergence[-1] < divergence[0] / 2
+    assert unmoved(before, weights(pipe.model)) == []
+
+
+def test_nlp_rehearse_moves_every_parameter(trained, make_examples, weights, unmoved):
+    pipe = trained.get_pipe("pipe")
+    trained.resume_training()
+    head = pipe.model.get_ref("output_layer")
+    head.set_param("W", head.get_param("W") * 0.5)
+    before = weights(pipe.model)
+    trained.rehearse(make_examples(trained), sgd=Adam(0.01))
+    assert unmoved(before, weights(pipe.model)) == []
+
+
+def test_rehearsal_without_an_optimizer_moves_nothing(trained, make_examples, weights, unmoved):
+    pipe = trained.get_pipe("pipe")
+    trained.resume_training()
+    before = weights(pipe.model)
+    losses = pipe.rehearse(make_examples(trained))
+    assert losses["pipe"] == pytest.approx(0, abs=1e-5)
+    assert len(unmoved(before, weights(pipe.model))) > 10
+
+
+def test_rehearsal_without_tokens_or_teacher_does_nothing(trained, weights, same):
+    pipe = trained.get_pipe("pipe")
+    before = weights(pipe.model)
+    example = Example.from_dict(trained.make_doc("Anna flew"), {})
+    assert pipe.rehearse([example], sgd=Adam(0.1)) == {"pipe": 0}
+    trained.resume_training()
+    empty = Example.from_dict(trained.make_doc(""), {})
+    assert pipe.rehearse([empty], sgd=Adam(0.1)) == {"pipe": 0}
+    assert same(weights(pipe.model), before)
+
+
+# Documents of any length
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\n", "Oslo", "zzz"])
+def test_a_document_without_context(trained_once, text):
+    doc = trained_once(text)
+    assert doc.text == text
+
+
+def test_unusual_tokens(trained_once):
+    """Very long, emoji, combining marks, control characters and code points without a meaning."""
+    words = [
+        "x" * 10000,
+        "\U0001f44d\U0001f3ff",
+        "e\u0301" * 50,
+        "\x00\x1b",
+        "\u0378",
+        "\U0010ffff",
+    ]
+    doc = trained_once(Doc(trained_once.vocab, words=words))
+    assert [token.text for token in doc] == words
+    assert np.isfinite(scores_of(trained_once, [doc])).all()
+
+
+@pytest.mark.parametrize("texts", [[""], ["", ""], ["Oslo"], ["", "Oslo", "", "Anna flew", ""]])
+def test_training_on_documents_of_any_length(case, trained, texts):
+    examples = []
+    for text in texts:
+        words = text.split()
+        values = {"tags": "NNP", "pos": "PROPN", "morphs": "Number=Sing", "entities": "O"}
+        annotation = {name: [value] * len(words) for name, value in values.items()}
+        examples.append(Example.from_dict(Doc(trained.vocab, words=words), annotation))
+    loss = trained.update(examples)["pipe"]
+    assert np.isfinite(loss) and (loss > 0) == any(texts)
+    assert [doc.text for doc in trained.pipe(texts)] == texts
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 100])
+def test_pipe_predicts_what_the_pipeline_predicts_one_by_one(
+    case, trained_once, mixed_texts, batch_size
+):
+    texts = mixed_texts * 2
+    docs = list(trained_once.pipe(texts, batch_size=batch_size))
+    assert [doc.text for doc in docs] == texts
+    assert [case.read(doc) for doc in docs] == [case.read(trained_once(text)) for text in texts]
+
+
+def test_scores_do_not_depend_on_the_batch(trained_once, mixed_texts):
+    docs = [trained_once.make_doc(text) for text in mixed_texts]
+    together = scores_of(trained_once, docs)
+    alone = np.vstack([scores_of(trained_once, [doc]) for doc in docs])
+    np.testing.assert_allclose(together, alone, rtol=1e-6, atol=2e-6)
+
+
+def test_predicting_nothing(trained_once):
+    assert list(trained_once.pipe([])) == []
+    assert trained_once.get_pipe("pipe").predict([]) == []
+
+
+def test_prediction_does_not_touch_the_documents(case, trained_once):
+    doc = trained_once.make_doc("Anna flew to Oslo")
+    before = doc.to_bytes()
+    trained_once.get_pipe("pipe").predict([doc])
+    assert doc.to_bytes() == before
+
+
+# Saving and loading
+
+
+@pytest.mark.parametrize("way", ["bytes", "disk", "pipe-bytes", "pipe-disk"])
+def test_round_trip_by_value(case, trained_once, mixed_texts, weights, same, tmp_path, way):
+    saved = trained_once.get_pipe("pipe")
+    nlp = load_model_from_config(trained_once.config)
+    pipe = nlp.get_pipe("pipe")
+    if way == "bytes":
+        nlp.from_bytes(trained_once.to_bytes())
+    elif way == "disk":
+        trained_once.to_disk(tmp_path / "model")
+        nlp = spacy.load(tmp_path / "model")
+        pipe = nlp.get_pipe("pipe")
+    elif way == "pipe-bytes":
+        pipe.from_bytes(saved.to_bytes())
+    else:
+        saved.to_disk(tmp_path / "pipe")
+        pipe.from_disk(tmp_path / "pipe")
+    assert same(weights(pipe.model), weights(saved.model))
+    assert pipe.labels == saved.labels and pipe.cfg == saved.cfg
+    for text in mixed_texts:
+        assert case.read(nlp(text)) == case.read(trained_once(text))
+
+
+def test_saving_again_over_an_older_pipeline(case, trained, make_examples, tmp_path, weights, same):
+    trained.to_disk(tmp_path)
+    trained.update(make_examples(trained))
+    trained.to_disk(tmp_path)
+    loaded = spacy.load(tmp_path).get_pipe("pipe")
+    assert same(weights(loaded.model), weights(trained.get_pipe("pipe").model))
+
+
+def test_an_untrained_pipeline_can_be_saved_and_initialized_later(blank, tmp_path, make_examples):
+    blank().to_disk(tmp_path)
+    nlp = spacy.load(tmp_path)
+    nlp.initialize(lambda: make_examples(nlp))
+    assert np.isfinite(nlp.update(make_examples(nlp))["pipe"])
+
+
+def test_the_config_states_every_setting(case, nlp):
+    nlp.add_pipe(case.factory, name="pipe")
+    config = nlp.config
+    filled = load_model_from_config(config).config
+    assert filled["components"]["pipe"] == config["components"]["pipe"]
+    tok2vec = config["components"]["pipe"]["model"]["tok2vec"]
+    assert tok2vec["@architectures"] == "spacy-birnn.BiRNNTok2Vec.v1"
+    assert {"width", "depth", "cell", "word_dropout", "char_width"} <= tok2vec.keys()
+
+
+def test_settings_survive_the_config(blank):
+    config = blank(cell="gru", direction="backward", depth=2).config
+    nlp = load_model_from_config(config)
+    tok2vec = nlp.config["components"]["pipe"]["model"]["tok2vec"]
+    assert (tok2vec["cell"], tok2vec["direction"], tok2vec["depth"]) == ("gru", "backward", 2)
+
+
+@pytest.fixture(scope="module")
+def model_file(trained_once):
+    return trained_once.get_pipe("pipe").model.to_bytes()
+
+
+def load_model_file(nlp, path, content):
+    path.mkdir(exist_ok=True)
+    (path / "cfg").write_text("{}")
+    (path / "model").write_bytes(content)
+    nlp.get_pipe("pipe").from_disk(path, exclude=["vocab"])
+
+
+def test_a_truncated_model_file_is_refused(blank, model_file, tmp_path):
+    for keep in (0, 1, 10, 1000, len(model_file) // 2, len(model_file) - 1):
+        with pytest.raises(ValueError, match="BIRNN-E01[13]"):
+            load_model_file(blank(), tmp_path, model_file[:keep])
+
+
+def test_a_file_that_is_no_model_is_refused(blank, tmp_path):
+    for content in (b"not a model", b"\x80", b"\x00" * 1000, b"\xff" * 1000):
+        with pytest.raises(ValueError, match="BIRNN-E013.*pipe"):
+            load_model_file(blank(), tmp_path, content)
+
+
+def test_an_altered_stretch_of_a_model_file_is_noticed(blank, trained_once, tmp_path):
+    """Wherever it is: in the weights of a table as well as in those of a torch module."""
+    trained_once.get_pipe("pipe").to_disk(tmp_path, exclude=["vocab"])
+    whole = (tmp_path / "model").read_bytes()
+    unnoticed = []
+    for place in (0.02, 0.3, 0.6, 0.9, 0.98):
+        start = int(place * len(whole))
+        altered = bytearray(whole)
+        altered[start : start + 64] = (byte ^ 0x55 for byte in whole[start : start + 64])
+        (tmp_path / "model").write_bytes(bytes(altered))
+        try:
+            blank().get_pipe("pipe").from_disk(tmp_path, exclude=["vocab"])
+            unnoticed.append(place)
+        except ValueError as e:
+            assert "BIRNN-E01" in str(e)
+    assert unnoticed == []
+
+
+def load_with(saved, directory, **tok2vec):
+    """Load a pipeline as if it had been trained with other settings."""
+    saved.to_disk(directory)
+    config = load_config(directory / "config.cfg")
+    config["components"]["pipe"]["model"]["tok2vec"].update(tok2vec)
+    config.to_disk(directory / "config.cfg")
+    return spacy.load(directory)
+
+
+def test_weights_of_other_shapes_than_those_of_the_config_are_refused(trained_once, tmp_path):
+    for name, value in {"width": 32, "embed_width": 8, "embed_rows": 50, "char_width": 4}.items():
+        with pytest.raises(ValueError, match="BIRNN-E01[23]"):
+            load_with(trained_once, tmp_path, **{name: value})
+
+
+def test_a_model_with_the_labels_of_another_is_refused(trained_once, tmp_path):
+    trained_once.to_disk(tmp_path)
+    path = tmp_path / "pipe" / "cfg"
+    cfg = json.loads(path.read_text())
+    for key in ("labels", "labels_morph", "labels_pos"):
+        if key in cfg and isinstance(cfg[key], list):
+            cfg[key].pop()
+        elif key in cfg:
+            cfg[key].popitem()
+    path.write_text(json.dumps(cfg))
+    with pytest.raises(ValueError, match="BIRNN-E024.*pipe"):
+        spacy.load(tmp_path)
+
+
+def test_a_place_that_cannot_be_written_to_is_named(trained_once, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match="BIRNN-E016.*pipe.*file"):
+        trained_once.get_pipe("pipe").to_disk(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_full_disk_leaves_what_was_there(trained, make_examples, tmp_path, monkeypatch):
+    pipe = trained.get_pipe("pipe")
+    pipe.to_disk(tmp_path, exclude=["vocab"])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    trained.update(make_examples(trained))
+
+    def write_half(path, data):
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    with pytest.raises(OSError, match="BIRNN-E016.*pipe.*No space left"):
+        pipe.to_disk(tmp_path, exclude=["vocab"])
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -1,0 +1,417 @@
+import warnings
+from itertools import product
+
+import numpy as np
+import pytest
+import spacy
+from spacy.tokens import Doc, DocBin, Span
+from spacy.training import Example
+from thinc.api import fix_random_seed
+
+from spacy_birnn import crf
+from spacy_birnn.pipeline.labels import EntitySpan, Scheme
+
+SCHEMES = ("BILUO", "BIO")
+LABELS = ["GPE", "ORG"]
+# Random transitions tend to make one long entity; without them there are many
+MANY = {"scheme": "BIO", "model": {"output": "softmax"}}
+
+
+@pytest.fixture(scope="module")
+def random_ner(tiny_tok2vec, randomize):
+    """A pipeline whose weights mean nothing, so that it finds entities everywhere."""
+
+    def make(labels=LABELS, scale=1.0, threshold=None, **settings):
+        fix_random_seed(0)
+        nlp = spacy.blank("xx")
+        model = {**settings.pop("model", {}), "tok2vec": tiny_tok2vec}
+        ner = nlp.add_pipe("birnn_ner", config={**settings, "threshold": threshold, "model": model})
+        for label in labels:
+            ner.add_label(label)
+        nlp.initialize()
+        # Words that training never showed are all alike
+        ner.model.begin_update([Doc(nlp.vocab, words=[f"w{i}" for i in range(200)])])
+        randomize(ner.model, scale)
+        return nlp
+
+    return make
+
+
+def random_words(n):
+    return [f"w{i}" for i in np.random.randint(0, 200, n)]
+
+
+def spans(doc):
+    return [(ent.start, ent.end, ent.label_) for ent in doc.ents]
+
+
+# Decoding
+
+
+@pytest.mark.parametrize("output", ["crf", "softmax"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_illegal_sequence_never_comes_out(random_ner, scheme, output):
+    nlp = random_ner(scheme=scheme, model={"output": output})
+    ner = nlp.get_pipe("birnn_ner")
+    legal = ner.scheme.legal()
+    docs = [Doc(nlp.vocab, words=random_words(n)) for n in (1, 2, 7, 90, 900, 2000)]
+    scores = ner.constrain(ner.model.predict(docs))
+    decoded = np.split(crf.viterbi(scores), np.cumsum(scores.lengths)[:-1])
+    for tags, doc in zip(decoded, docs):
+        assert legal.start[tags[0]] and legal.end[tags[-1]]
+        assert legal.transitions[tags[:-1], tags[1:]].all()
+        expected = [(s.start, s.end, LABELS[s.label]) for s in ner.scheme.decode(tags)]
+        assert spans(nlp(doc)) == expected
+    assert {ent.label_ for doc in docs for ent in doc.ents} == set(LABELS)
+    # Without the constraint these weights do produce illegal sequences
+    free = crf.viterbi(ner.model.predict(docs[-1:]))
+    assert not legal.transitions[free[:-1], free[1:]].all()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_entity_neither_begins_nor_ends_with_white_space(random_ner, scheme):
+    nlp = random_ner(scheme=scheme, model={"output": "softmax"})
+    words = random_words(600)
+    words[::3] = [" \n"] * 200
+    doc = nlp(Doc(nlp.vocab, words=words))
+    assert len(doc.ents) > 50
+    assert [ent for ent in doc.ents if ent[0].is_space or ent[-1].is_space] == []
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_entity_does_not_cross_the_start_of_a_sentence(random_ner, scheme):
+    nlp = random_ner(scheme=scheme, model={"output": "softmax"})
+    words = random_words(600)
+    without = nlp(Doc(nlp.vocab, words=words))
+    assert any(ent.start % 4 + len(ent) > 4 for ent in without.ents)
+    doc = nlp(Doc(nlp.vocab, words=words, sent_starts=[i % 4 == 0 for i in range(600)]))
+    assert len(doc.ents) > 50
+    assert [ent for ent in doc.ents if ent.start % 4 + len(ent) > 4] == []
+
+
+def preset_document(nlp):
+    """Entities with and without a label that the model knows, with ids, side by side and alone; and
+    blocked tokens."""
+    doc = Doc(nlp.vocab, words=random_words(40))
+    known = Span(doc, 3, 6, label="GPE", kb_id="Q1", span_id="one")
+    beside = Span(doc, 6, 7, label="GPE", kb_id="Q2")
+    unknown = Span(doc, 12, 15, label="LAW", kb_id="Q3", span_id="three")
+    at_the_end = Span(doc, 38, 40, label="ORG")
+    doc.set_ents(
+        [known, beside, unknown, at_the_end], blocked=[doc[20:24], doc[30:31]], default="missing"
+    )
+    return doc
+
+
+def ids(doc):
+    return {(e.start, e.end, e.label_, e.kb_id_, e.id_) for e in doc.ents}
+
+
+@pytest.mark.parametrize("confidence", [True, False])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_entities_that_are_set_stand_and_the_others_are_found_around_them(
+    random_ner, scheme, confidence
+):
+    nlp = random_ner(scheme=scheme, confidence=confidence)
+    found = set()
+    for _ in range(10):
+        doc = preset_document(nlp)
+        before = ids(doc)
+        nlp.get_pipe("birnn_ner")(doc)
+        assert before <= ids(doc)
+        new = ids(doc) - before
+        taken = [*range(3, 7), *range(12, 15), *range(20, 24), 30, 38, 39]
+        assert not any(i in taken for ent in new for i in range(ent[0], ent[1]))
+        found |= new
+    assert len(found) > 20
+    assert "LAW" not in {label for _, _, label, _, _ in found}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_blocked_tokens_stay_blocked(random_ner, nlp, scheme):
+    """As after spaCy's own `ner`: a component that comes later finds them blocked, too."""
+    ours = random_ner(scheme=scheme)
+    theirs = spacy.blank("xx")
+    theirs.add_pipe("ner").add_label("GPE")
+    theirs.initialize()
+    for pipeline, name in ((theirs, "ner"), (ours, "birnn_ner")):
+        doc = preset_document(pipeline)
+        pipeline.get_pipe(name)(doc)
+        blocked = [t.i for t in doc if t.ent_iob_ == "B" and not t.ent_type_]
+        assert blocked == [20, 21, 22, 23, 30], name
+
+
+def test_running_twice_changes_nothing(random_ner):
+    nlp = random_ner(**MANY)
+    doc = nlp(Doc(nlp.vocab, words=random_words(30)))
+    before = spans(doc), [ent._.confidence for ent in doc.ents]
+    assert len(doc.ents) > 3
+    nlp.get_pipe("birnn_ner")(doc)
+    assert (spans(doc), [ent._.confidence for ent in doc.ents]) == before
+
+
+def test_an_entity_ruler_before_it(random_ner):
+    nlp = random_ner()
+    ruler = nlp.add_pipe("entity_ruler", before="birnn_ner")
+    ruler.add_patterns([{"label": "LAW", "pattern": "Mabo v Queensland", "id": "mabo"}])
+    (law,) = [ent for ent in nlp("Is Mabo v Queensland in force?").ents if ent.label_ == "LAW"]
+    assert (law.text, law.ent_id_) == ("Mabo v Queensland", "mabo")
+
+
+def test_no_entity_is_an_annotation_too(random_ner):
+    nlp = random_ner(scale=0.0)  # ties go to O
+    doc = nlp(Doc(nlp.vocab, words=random_words(5)))
+    assert doc.ents == () and doc.has_annotation("ENT_IOB")
+    assert {token.ent_iob_ for token in doc} == {"O"}
+
+
+def test_a_long_document(random_ner):
+    nlp = random_ner(**MANY)
+    doc = nlp(Doc(nlp.vocab, words=random_words(5000)))
+    assert len(doc.ents) > 100
+    assert all(0 < ent._.confidence <= 1 for ent in list(doc.ents)[::100])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_one_token(random_ner, scheme):
+    nlp = random_ner(scheme=scheme)
+    docs = list(nlp.pipe([Doc(nlp.vocab, words=[f"w{i}"]) for i in range(50)]))
+    assert {spans(doc)[0] for doc in docs if doc.ents} <= {(0, 1, "GPE"), (0, 1, "ORG")}
+    assert any(doc.ents for doc in docs)
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("scheme, labels", [("BILUO", ["GPE"]), ("BIO", LABELS)])
+def test_entities_above_a_threshold_are_those_of_enumeration(random_ner, scheme, labels, threshold):
+    nlp = random_ner(labels, scale=0.5, scheme=scheme, threshold=threshold)
+    ner = nlp.get_pipe("birnn_ner")
+    n_found = 0
+    for words in (random_words(4) for _ in range(10)):
+        probable = probabilities(ner, Doc(nlp.vocab, words=words))
+        expected = []
+        for span in sorted(probable, key=lambda span: -probable[span]):
+            apart = all(span.end <= other.start or other.end <= span.start for other in expected)
+            if probable[span] >= threshold and apart:
+                expected.append(span)
+        doc = nlp(Doc(nlp.vocab, words=words))
+        assert spans(doc) == [(s.start, s.end, labels[s.label]) for s in sorted(expected)]
+        for ent, span in zip(doc.ents, sorted(expected)):
+            assert ent._.confidence == pytest.approx(probable[span], abs=1e-5)
+        n_found += len(expected)
+    assert (n_found > 0) == (threshold < 1)
+
+
+@pytest.mark.parametrize("threshold", [None, 0.25, 0.9])
+def test_a_threshold_leaves_the_entities_that_are_set(random_ner, threshold):
+    nlp = random_ner(threshold=threshold)
+    for _ in range(5):
+        doc = preset_document(nlp)
+        before = ids(doc)
+        nlp.get_pipe("birnn_ner")(doc)
+        assert before <= ids(doc)
+
+
+def test_a_threshold_works_without_the_confidence(random_ner):
+    on, off = (random_ner(threshold=0.1, confidence=confidence) for confidence in (True, False))
+    words = random_words(40)
+    with_scores, without = (pipe(Doc(pipe.vocab, words=words)) for pipe in (on, off))
+    assert spans(without) == spans(with_scores) != [] and not without.spans
+
+
+@pytest.mark.parametrize("threshold", [0, -0.5, 1.5])
+def test_an_impossible_threshold_is_named(nlp, threshold):
+    with pytest.raises(ValueError, match=f"BIRNN-E001.*'threshold'.*{threshold}.*birnn_ner"):
+        nlp.add_pipe("birnn_ner", config={"threshold": threshold})
+
+
+def test_an_unknown_scheme_is_named(nlp):
+    with pytest.raises(ValueError, match="BIRNN-E001.*'scheme'.*'BILUO', 'BIO'.*IOB2.*birnn_ner"):
+        nlp.add_pipe("birnn_ner", config={"scheme": "IOB2"})
+
+
+# Confidence
+
+
+def probabilities(ner, doc):
+    """Each span's probability, by enumeration of all labellings that are legal and allowed."""
+    scheme, legal = ner.scheme, ner.scheme.legal()
+    scores, allowed = ner.model.predict([doc]), ner.allowed_mask([doc])
+    parts = scores.constrained(legal)
+    total, of_span = -np.inf, {}
+    for tags in product(range(scheme.n_tags), repeat=len(doc)):
+        if allowed is not None and not allowed[range(len(doc)), tags].all():
+            continue
+        score = parts.emissions[range(len(doc)), tags].astype("float64").sum()
+        score += parts.start[tags[0]] + parts.end[tags[-1]]
+        score += parts.transitions[tags[:-1], tags[1:]].sum()
+        if score > -np.inf:
+            total = np.logaddexp(total, score)
+            for span in scheme.decode(np.array(tags)):
+                of_span[span] = np.logaddexp(of_span.get(span, -np.inf), score)
+    return {span: np.exp(score - total) for span, score in of_span.items()}
+
+
+@pytest.mark.parametrize("output", ["crf", "softmax"])
+@pytest.mark.parametrize("scheme, labels", [("BILUO", ["GPE"]), ("BIO", LABELS)])
+def test_confidence_is_the_probability_of_the_span(random_ner, scheme, labels, output):
+    nlp = random_ner(labels, scale=0.5, scheme=scheme, model={"output": output})
+    ner = nlp.get_pipe("birnn_ner")
+    checked = 0
+    for words in (random_words(4) for _ in range(10)):
+        expected = probabilities(ner, Doc(nlp.vocab, words=words))
+        for ent in nlp(Doc(nlp.vocab, words=words)).ents:
+            span = EntitySpan(ent.start, ent.end, labels.index(ent.label_))
+            assert ent._.confidence == pytest.approx(expected[span], abs=1e-5)
+            checked += 1
+    assert checked > 4
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_confidence_is_that_given_the_entities_that_are_set(random_ner, scheme):
+    nlp = random_ner(["GPE"], scheme=scheme)
+    ner = nlp.get_pipe("birnn_ner")
+    checked = 0
+    for words in (random_words(5) for _ in range(8)):
+        doc = Doc(nlp.vocab, words=words)
+        doc.set_ents([Span(doc, 2, 4, label="GPE")], default="missing")
+        expected = probabilities(ner, doc)
+        for ent in ner(doc).ents:
+            if ent.start != 2:
+                span = EntitySpan(ent.start, ent.end, 0)
+                assert ent._.confidence == pytest.approx(expected[span], abs=1e-5)
+                checked += 1
+    assert checked > 2
+
+
+def test_confidence_survives_saving(random_ner):
+    nlp = random_ner(**MANY)
+    doc = nlp(Doc(nlp.vocab, words=random_words(20)))
+    expected = [ent._.confidence for ent in doc.ents]
+    assert len(expected) > 2 and len(set(expected)) > 2
+    group = doc.spans["birnn_ner"]
+    assert [span.label_ for span in group] == [ent.label_ for ent in doc.ents]
+    assert group.attrs["scores"].tolist() == expected
+    from_bytes = Doc(nlp.vocab).from_bytes(doc.to_bytes())
+    (from_bin,) = DocBin().from_bytes(DocBin(docs=[doc]).to_bytes()).get_docs(nlp.vocab)
+    for loaded in (from_bytes, from_bin, doc.copy()):
+        assert [ent._.confidence for ent in loaded.ents] == pytest.approx(expected, abs=1e-6)
+
+
+def test_other_spans_have_no_confidence(random_ner):
+    nlp = random_ner()
+    doc = nlp(Doc(nlp.vocab, words=random_words(20)))
+    ent = doc.ents[0]
+    assert Span(doc, ent.start, ent.end, label="LAW")._.confidence is None
+    assert doc[0:20]._.confidence is None
+    assert nlp.make_doc("a text")[0:1]._.confidence is None
+
+
+def test_confidence_can_be_switched_off(random_ner):
+    on, off = random_ner(), random_ner(confidence=False)
+    words = random_words(20)
+    with_scores, without = (pipe(Doc(pipe.vocab, words=words)) for pipe in (on, off))
+    assert spans(without) == spans(with_scores) != []
+    assert not without.spans and without.ents[0]._.confidence is None
+
+
+def test_switching_off_survives_saving(random_ner, reload):
+    loaded = reload(random_ner(confidence=False, scheme="BIO"))
+    assert loaded.config["components"]["birnn_ner"]["confidence"] is False
+    doc = loaded(Doc(loaded.vocab, words=random_words(20)))
+    assert doc.ents and not doc.spans
+    assert loaded.get_pipe("birnn_ner").scheme.name == "BIO"
+
+
+# Training
+
+
+@pytest.fixture
+def ner(random_ner):
+    return random_ner().get_pipe("birnn_ner")
+
+
+def example(vocab, words, tags, predicted=None):
+    annotated = Example.from_dict(Doc(vocab, words=words), {"entities": tags})
+    return annotated if predicted is None else Example(predicted, annotated.y)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_mask_says_what_is_known(random_ner, scheme):
+    ner = random_ner(["GPE"], scheme=scheme).get_pipe("birnn_ner")
+    eg = example(ner.vocab, list("abcde"), ["-", "B-GPE", "L-GPE", "-", "O"])
+    mask = ner.gold_mask(eg)
+    names = Scheme(scheme, 1)
+    last = names.tag("L" if scheme == "BILUO" else "I", 0)
+    known = {1: [names.tag("B", 0)], 2: [last], 4: [0]}
+    for i, tags in known.items():
+        assert np.flatnonzero(mask[i]).tolist() == tags
+    assert mask[0].all()
+    # In BIO the token after an entity would make it longer, if it were inside
+    assert mask[3].all() if scheme == "BILUO" else np.flatnonzero(mask[3]).tolist() == [0, 1]
+
+
+def test_misaligned_entities_are_missing_and_reported_once(ner):
+    reference = Doc(ner.vocab, words=["in", "New", "York", "City", "now"])
+    reference.set_ents([Span(reference, 1, 3, label="GPE"), Span(reference, 4, 5, label="ORG")])
+    predicted = Doc(ner.vocab, words=["in", "New", "York City", "now"])
+    eg = Example(predicted, reference)
+    with pytest.warns(UserWarning, match=r"BIRNN-W001.*1 .*birnn_ner.*'New York'") as record:
+        mask = ner.gold_mask(eg)
+    assert len(record) == 1
+    assert mask[[1, 2]].all()
+    assert np.flatnonzero(mask[0]).tolist() == [0]
+    assert np.flatnonzero(mask[3]).tolist() == [ner.scheme.tag("U", 1)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(ner.gold_mask(eg), mask)
+
+
+def test_annotation_by_characters_that_does_not_align_is_missing(ner):
+    doc = Doc(ner.vocab, words=["Londoners", "flew"])
+    with pytest.warns(UserWarning, match="W030"):  # spaCy's own
+        eg = Example.from_dict(doc, {"entities": [(0, 6, "GPE")]})
+    mask = ner.gold_mask(eg)
+    assert mask[0].all() and np.flatnonzero(mask[1]).tolist() == [0]
+
+
+def test_annotation_goes_before_what_is_set_on_the_document(ner):
+    """An entity ruler's mistake, or white space inside the annotated entity, must not make the
+    annotation impossible."""
+    predicted = Doc(ner.vocab, words=["in", "Oslo", "\n", "now"])
+    predicted.set_ents([Span(predicted, 0, 2, label="ORG")], default="missing")
+    reference = Doc(ner.vocab, words=["in", "Oslo", "\n", "now"])
+    reference.set_ents([Span(reference, 1, 3, label="GPE")])
+    eg = Example(predicted, reference)
+    scores, _ = ner.model.begin_update([eg.x])
+    loss, gradient = ner.get_loss([eg], scores)
+    assert np.isfinite(loss) and loss > 0
+    scheme = ner.scheme
+    assert gradient.emissions[1, scheme.tag("B", 0)] < 0
+    assert gradient.emissions[2, scheme.tag("L", 0)] < 0
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_loss_is_that_of_enumeration(random_ner, scheme):
+    ner = random_ner(["GPE"], scheme=scheme).get_pipe("birnn_ner")
+    eg = example(ner.vocab, list("abcde"), ["-", "B-GPE", "L-GPE", "-", "O"])
+    scores, _ = ner.model.begin_update([eg.x])
+    loss, _ = ner.get_loss([eg], scores)
+    legal, names = ner.scheme.legal(), ner.scheme
+    parts = scores.constrained(legal)
+    every, agreeing = [], []
+    for tags in product(range(names.n_tags), repeat=5):
+        score = parts.emissions[range(5), tags].sum() + parts.start[tags[0]] + parts.end[tags[-1]]
+        score += parts.transitions[tags[:-1], tags[1:]].sum()
+        if score > -np.inf:
+            every.append(score)
+            if EntitySpan(1, 3, 0) in names.decode(np.array(tags)) and tags[4] == 0:
+                agreeing.append(score)
+    expected = np.logaddexp.reduce(every) - np.logaddexp.reduce(agreeing)
+    assert loss == pytest.approx(expected, abs=1e-4)
+
+
+def test_labels_are_those_of_the_examples_sorted(nlp, make_examples, tiny_tok2vec):
+    ner = nlp.add_pipe("birnn_ner", config={"model": {"tok2vec": tiny_tok2vec}})
+    nlp.initialize(lambda: make_examples(nlp))
+    assert ner.labels == ner.label_data == ("GPE", "ORG", "PERSON")
+    assert ner.model.get_dim("nO") == 1 + 4 * 3
