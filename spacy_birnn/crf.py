@@ -12,8 +12,9 @@ an entity set by an earlier component) is a mask of the labels it may take. With
 the tokens are independent, and everything here is the softmax.
 
 The recursions run in probability space, normalised at each step, in float64: a few matrix products
-a step, for all sequences of the batch at once. Their steps are many and small, so they stay on the
-CPU (numpy) wherever the network runs.
+a step, for all sequences of the batch at once. Scores beyond +-50, whose exponentials could leave
+the range of float64, take the slower long double. The steps are many and small, so they stay on
+the CPU (numpy) wherever the network runs.
 """
 
 from dataclasses import dataclass, replace
@@ -124,7 +125,7 @@ def posterior(scores: SequenceScores, allowed: Optional[np.ndarray] = None) -> P
         None: any.
     RETURNS (Posterior): log Z, marginals and expected counts.
     """
-    emissions = scores.emissions.astype("float64")
+    emissions = scores.emissions.astype(_precision(scores))
     if allowed is not None:
         emissions = np.where(allowed, emissions, -np.inf)
     shift = _finite(emissions.max(axis=1, keepdims=True, initial=-np.inf))
@@ -134,7 +135,7 @@ def posterior(scores: SequenceScores, allowed: Optional[np.ndarray] = None) -> P
         log_z = _log_z(scores.lengths, total, shift)
         marginals = emit / _positive(total)
         marginals[_rows_of(scores.lengths, np.isinf(log_z))] = 0.0
-        return Posterior(log_z, marginals)
+        return Posterior(log_z, marginals.astype("float64"))
     return _forward_backward(scores, emit, shift)
 
 
@@ -142,11 +143,11 @@ def _forward_backward(scores: SequenceScores, emit: np.ndarray, shift: np.ndarra
     lengths = scores.lengths
     shifts = [_finite(part.max(initial=-np.inf)) for part in scores.chain]
     move, start, end = (
-        np.exp(part.astype("float64") - largest) for part, largest in zip(scores.chain, shifts)
+        np.exp(part.astype(emit.dtype) - largest) for part, largest in zip(scores.chain, shifts)
     )
     order = _TimeMajor(lengths)
     emit = emit[order.rows]
-    alpha, scale = np.empty_like(emit), np.empty((len(emit), 1))
+    alpha, scale = np.empty_like(emit), np.empty((len(emit), 1), dtype=emit.dtype)
     for now, before in order.steps():
         reached = start if before is None else alpha[before] @ move
         state = reached * emit[now]
@@ -177,7 +178,7 @@ def _forward_backward(scores: SequenceScores, emit: np.ndarray, shift: np.ndarra
         emit=emit[order.back],
         move=move,
     )
-    return Posterior(log_z, marginals[order.back], chain)
+    return Posterior(log_z, marginals[order.back].astype("float64"), chain)
 
 
 def viterbi(scores: SequenceScores, allowed: Optional[np.ndarray] = None) -> np.ndarray:
@@ -247,9 +248,9 @@ def divergence(
     RETURNS (Tuple[float, SequenceScores]): The sum over the batch, and the gradient.
     """
     mine, theirs = posterior(scores, allowed), posterior(teacher, allowed)
-    value = (
-        (mine.log_z - theirs.log_z).sum() + _expected(teacher, theirs) - _expected(scores, theirs)
-    )
+    possible = np.isfinite(mine.log_z)
+    value = (mine.log_z[possible] - theirs.log_z[possible]).sum()
+    value += _expected(teacher, theirs) - _expected(scores, theirs)
     return float(value), _difference(scores, mine, theirs)
 
 
@@ -297,6 +298,17 @@ class _TimeMajor:
         ]
 
 
+def _precision(scores: SequenceScores) -> type:
+    parts = [scores.emissions]
+    if scores.transitions is not None:
+        parts += scores.chain
+    largest = max(
+        np.abs(part, where=np.isfinite(part), out=np.zeros(part.shape)).max(initial=0)
+        for part in parts
+    )
+    return np.float64 if largest <= 50 else np.longdouble
+
+
 def _difference(scores: SequenceScores, first: Posterior, second: Posterior) -> SequenceScores:
     emissions = (first.marginals - second.marginals).astype("float32")
     if first.chain is None or second.chain is None:
@@ -316,13 +328,14 @@ def _expected(scores: SequenceScores, under: Posterior) -> float:
     if under.chain is not None:
         counts = (under.chain.transitions, under.chain.start, under.chain.end)
         pairs += zip(scores.chain, counts)
-    return sum(float(np.sum(score * p, where=p > 0)) for score, p in pairs)
+    terms = (np.multiply(score, p, out=np.zeros_like(p), where=p > 0) for score, p in pairs)
+    return sum(float(term.sum()) for term in terms)
 
 
 def _log_z(lengths: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """Sum the logarithms of each sequence's scaling factors."""
     with np.errstate(divide="ignore"):
-        logs = (np.log(scale) + shift)[:, 0]
+        logs = (np.log(scale) + shift)[:, 0].astype("float64")
     sequence = np.repeat(np.arange(len(lengths)), lengths)
     # bincount forgets the type of the weights where there are none
     return np.bincount(sequence, weights=logs, minlength=len(lengths)).astype("float64")

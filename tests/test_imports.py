@@ -3,8 +3,11 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
+
+import spacy_birnn
 
 WITHOUT_TORCH = """
 import sys
@@ -49,10 +52,6 @@ def test_the_entry_points_do_not_import_torch(code, tmp_path):
 
 
 def test_the_version_is_that_of_the_distribution():
-    from importlib.metadata import version
-
-    import spacy_birnn
-
     assert spacy_birnn.__version__ == version("spacy-birnn")
 
 

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import spacy
+from spacy.cli._util import app
 from spacy.language import DEFAULT_CONFIG
 from spacy.tokens import Doc, DocBin
 from spacy.training.initialize import init_nlp
@@ -112,8 +113,6 @@ def test_dropout_of_the_training_section_is_used(make_config, tmp_path, weights,
 
 @pytest.fixture
 def spacy_cli():
-    from spacy.cli._util import app
-
     def call(*args):
         result = CliRunner().invoke(app, [str(arg) for arg in args])
         assert result.exit_code == 0, result.output

@@ -40,14 +40,19 @@ def build_char_rnn(
     for name, value in settings.items():
         check_positive(name, value, where=where, even=name == "width")
     check_choice("cell", cell, CELLS, where=where)
+    module_settings = {
+        "rows": rows,
+        "char_width": char_width,
+        "hidden_width": width // 2,
+        "cell": cell,
+    }
     encoder: DocsToVectors = Model(
         "char_rnn",
         _forward,
         init=_init,
-        attrs={"char_width": char_width, "rows": rows, "cell": cell, "max_chars": max_chars}
-        | {"dropout_rate": 0.0},
+        attrs={"rows": rows, "max_chars": max_chars, "dropout_rate": 0.0},
         dims={"nO": width},
-        shims=[TorchShim("char_rnn", _build_module)],
+        shims=[TorchShim("char_rnn", _build_module, module_settings)],
     )
     return by_word(encoder)
 
@@ -59,12 +64,7 @@ def _build_module(**cfg: Any) -> Any:
 
 
 def _init(model: DocsToVectors, X=None, Y=None) -> None:
-    torch_shim(model).build(
-        rows=model.attrs["rows"],
-        char_width=model.attrs["char_width"],
-        hidden_width=model.get_dim("nO") // 2,
-        cell=model.attrs["cell"],
-    )
+    torch_shim(model).build()
 
 
 def _forward(

@@ -56,9 +56,9 @@ def build_birnn_encoder(
         "birnn_encoder",
         _forward,
         init=_init,
-        attrs={"settings": settings, "dropout_rate": 0.0},
+        attrs={"dropout_rate": 0.0},
         dims={"nI": None, "nO": width},
-        shims=[TorchShim("birnn_encoder", _build_module)],
+        shims=[TorchShim("birnn_encoder", _build_module, settings)],
     )
 
 
@@ -73,7 +73,7 @@ def _init(model: Encoder, X=None, Y=None) -> None:
         model.set_dim("nI", X[0].shape[1], force=True)
     if not model.has_dim("nI"):
         raise ValueError(Errors.E015.format(name=model.name))
-    torch_shim(model).build(input_width=model.get_dim("nI"), **model.attrs["settings"])
+    torch_shim(model).build(input_width=model.get_dim("nI"))
 
 
 def _forward(model: Encoder, Xs: List[Floats2d], is_train: bool) -> Tuple[List[Floats2d], Callable]:

@@ -29,7 +29,9 @@ def code_points(words: List[str], *, max_chars: int) -> Tuple[np.ndarray, np.nda
         uint32, shape (characters,); and the number of characters of each, shape (words,).
     """
     half = max_chars // 2
-    words = [w if len(w) <= max_chars else w[: max_chars - half] + w[-half:] for w in words]
+    words = [
+        w if len(w) <= max_chars else w[: max_chars - half] + w[len(w) - half :] for w in words
+    ]
     # A lone surrogate is no character, but a text can have one
     text = "".join(words).encode("utf-32-le", "surrogatepass")
     return np.frombuffer(text, dtype="<u4"), np.array([len(w) for w in words], dtype="int64")

@@ -30,14 +30,17 @@ class TorchShim(PyTorchShim):
     that is cleared whenever the weights change.
 
     layer_name (str): Name for error messages.
-    build (Callable[..., torch.nn.Module]): Makes the module from `cfg`, the arguments that are
-        saved beside the weights.
+    build (Callable[..., torch.nn.Module]): Makes the module from its arguments, which are saved
+        beside the weights.
+    settings (Dict[str, Any]): Those arguments that the config states. The others are known at
+        initialization.
     """
 
-    def __init__(self, layer_name: str, build: Callable[..., Any]):
+    def __init__(self, layer_name: str, build: Callable[..., Any], settings: Dict[str, Any]):
         super().__init__(None)
         self.layer_name = layer_name
         self.build_module = build
+        self.settings = settings
         self.memo: Dict[str, Any] = {}
 
     @property
@@ -47,8 +50,9 @@ class TorchShim(PyTorchShim):
             raise ValueError(Errors.E010.format(name=self.layer_name))
         return self._model
 
-    def build(self, **cfg: Any) -> None:
-        """Make a new module with fresh weights."""
+    def build(self, **inferred: Any) -> None:
+        """Make a new module with fresh weights, from the settings and what was inferred."""
+        cfg = {**inferred, **self.settings}
         self._replace(self.build_module(**cfg).to(get_torch_default_device()), cfg)
 
     def _replace(self, module: Any, cfg: Dict[str, Any]) -> None:
@@ -56,7 +60,14 @@ class TorchShim(PyTorchShim):
         self.memo.clear()
 
     def finish_update(self, optimizer: Any) -> None:
-        super().finish_update(optimizer)
+        for name, param in self.module.named_parameters():
+            if param.grad is not None:
+                # The optimizer may keep the gradient, as spaCy does in rehearse(): it gets it for
+                # good, where Thinc's shim would zero it
+                grad, param.grad = param.grad, None
+                key = (self.id, name)
+                updated, _ = optimizer(key, torch2xp(param.data), torch2xp(grad))
+                param.data = xp2torch(updated, device=param.device)
         self.memo.clear()
 
     @contextlib.contextmanager
@@ -75,7 +86,7 @@ class TorchShim(PyTorchShim):
             self.memo.clear()
 
     def copy(self) -> "TorchShim":
-        copied = TorchShim(self.layer_name, self.build_module)
+        copied = TorchShim(self.layer_name, self.build_module, self.settings)
         if self._model is not None:
             copied.from_bytes(self.to_bytes())
         return copied
@@ -102,11 +113,19 @@ class TorchShim(PyTorchShim):
         if hashlib.sha256(state).hexdigest() != checksum:
             reason = "the checksum does not match"
             raise ValueError(Errors.E011.format(name=self.layer_name, reason=reason))
+        for name, value in self.settings.items():
+            if "dropout" not in name and cfg.get(name) != value:
+                reason = f"'{name}' was {cfg.get(name)!r} in training and is {value!r} now"
+                raise ValueError(Errors.E012.format(name=self.layer_name, reason=reason))
         from safetensors.torch import load
 
-        module = self.build_module(**cfg)
+        cfg = {**cfg, **self.settings}
         try:
-            module.load_state_dict(load(state), strict=True)
+            module, weights = self.build_module(**cfg), load(state)
+        except Exception as e:
+            raise ValueError(Errors.E011.format(name=self.layer_name, reason=e)) from e
+        try:
+            module.load_state_dict(weights, strict=True)
         except RuntimeError as e:
             raise ValueError(Errors.E012.format(name=self.layer_name, reason=e)) from e
         self._replace(module.to(get_torch_default_device()), cfg)

@@ -7,26 +7,16 @@ from spacy.language import Language
 from spacy.morphology import Morphology
 from spacy.pipeline import Morphologizer
 from spacy.training import Example
-from thinc.api import Config, Model
+from thinc.api import Model
 
-from .sequence import SequenceLabeller
-
-default_model_config = """
-[model]
-@architectures = "spacy-birnn.SequenceTagger.v1"
-output = "softmax"
-
-[model.tok2vec]
-@architectures = "spacy-birnn.BiRNNTok2Vec.v1"
-"""
-DEFAULT_MODEL = Config().from_str(default_model_config)["model"]
+from .sequence import SOFTMAX_MODEL, SequenceLabeller
 
 
 @Language.factory(
     "birnn_morphologizer",
     assigns=["token.morph", "token.pos"],
     default_config={
-        "model": DEFAULT_MODEL,
+        "model": SOFTMAX_MODEL,
         "overwrite": True,
         "extend": False,
         "label_smoothing": 0.0,

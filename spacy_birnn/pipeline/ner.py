@@ -10,24 +10,14 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_get_examples
 from spacy.vocab import Vocab
-from thinc.api import Config, Model
+from thinc.api import Model
 
 from .. import crf
 from ..checks import check_choice
 from ..crf import Chain, LabelledSpan, SequenceScores
 from ..errors import Errors, Warnings
 from .labels import EntitySpan, Scheme
-from .sequence import SequenceLabeller
-
-default_model_config = """
-[model]
-@architectures = "spacy-birnn.SequenceTagger.v1"
-output = "crf"
-
-[model.tok2vec]
-@architectures = "spacy-birnn.BiRNNTok2Vec.v1"
-"""
-DEFAULT_MODEL = Config().from_str(default_model_config)["model"]
+from .sequence import CRF_MODEL, SequenceLabeller
 
 # The span group that holds a document's entities, with attrs["scores"] as spaCy's spancat has them
 CONFIDENCE_KEY = "birnn_ner"
@@ -52,7 +42,7 @@ if not Span.has_extension("confidence"):
     "birnn_ner",
     assigns=["doc.ents", "token.ent_iob", "token.ent_type"],
     default_config={
-        "model": DEFAULT_MODEL,
+        "model": CRF_MODEL,
         "scheme": "BILUO",
         "threshold": 0.2,
         "confidence": True,
@@ -216,7 +206,9 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             return None
         scheme = self.scheme
         allowed = np.ones((len(iob), scheme.n_tags), dtype=bool)
-        allowed[np.ix_(space == 1, scheme.tags_with("BLU"))] = False
+        # In BIO any inside token may be the last
+        ending = "BLU" if scheme.name == "BILUO" else "BI"
+        allowed[np.ix_(space == 1, scheme.tags_with(ending))] = False
         allowed[np.ix_(continues, scheme.tags_with("IL"))] = False
         labels = {label: i for i, label in enumerate(self.labels)}
         offset = 0
@@ -274,7 +266,10 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             found += [(ent, get_confidence(ent)) for ent in given.values()]
             found.sort(key=lambda pair: pair[0].start)
             ents = [ent for ent, _ in found]
-            doc.set_ents(ents, default="outside")
+            iob, kind = doc.to_array([ENT_IOB, ENT_TYPE]).T
+            # A token that begins an entity of no kind is blocked: in no entity, for good
+            blocked = [doc[i : i + 1] for i in np.flatnonzero((iob == 3) & (kind == 0)).tolist()]
+            doc.set_ents(ents, blocked=blocked, default="outside")
             if self.cfg["confidence"]:
                 values = np.array([1.0 if value is None else value for _, value in found])
                 group = SpanGroup(doc, name=CONFIDENCE_KEY, spans=ents, attrs={"scores": values})

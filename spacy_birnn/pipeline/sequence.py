@@ -1,5 +1,6 @@
 """What the components that label tokens share."""
 
+import hashlib
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +13,25 @@ from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
-from thinc.api import Model, Optimizer, set_dropout_rate
+from thinc.api import Config, Model, Optimizer, set_dropout_rate
 
 from .. import crf
 from ..crf import SequenceScores
 from ..errors import Errors
+
+# The file beside a component's model that holds its SHA-256
+CHECKSUM = "model.sha256"
+
+default_model_config = """
+[model]
+@architectures = "spacy-birnn.SequenceTagger.v1"
+output = "softmax"
+
+[model.tok2vec]
+@architectures = "spacy-birnn.BiRNNTok2Vec.v1"
+"""
+SOFTMAX_MODEL = Config().from_str(default_model_config)["model"]
+CRF_MODEL = {**SOFTMAX_MODEL, "output": "crf"}
 
 
 class SequenceLabeller(TrainablePipe):
@@ -91,18 +106,14 @@ class SequenceLabeller(TrainablePipe):
             # Where annotation and document disagree, the annotation is right
             conflict = ~(gold & allowed).any(axis=1)
             allowed[conflict] |= gold[conflict]
-        return self.smooth(gold, *crf.loss(scores, gold, allowed))
-
-    def smooth(
-        self, gold: np.ndarray, loss: float, d_scores: SequenceScores
-    ) -> Tuple[float, SequenceScores]:
-        """Smooth the annotation as Thinc's categorical cross-entropy does: a label that does not
-        agree gets the share label_smoothing / (labels - 1) of the truth."""
+        loss, d_scores = crf.loss(scores, gold, allowed)
         rate = self.cfg.get("label_smoothing", 0.0)
         if rate:
+            # As in Thinc's categorical cross-entropy the other labels share the rate
             one = gold.sum(axis=1, keepdims=True) == 1
-            target_shift = np.where(gold, -rate, rate / max(1, gold.shape[1] - 1))
-            d_scores.emissions -= (one * target_shift).astype("f")
+            moved = one * np.where(gold, -rate, rate / max(1, gold.shape[1] - 1))
+            loss -= float((moved * scores.emissions).sum())
+            d_scores.emissions -= moved.astype("f")
         return loss, d_scores
 
     def rehearse(
@@ -135,7 +146,8 @@ class SequenceLabeller(TrainablePipe):
             self.constrain(self._finite(scores)), self.constrain(teacher), self.allowed_mask(docs)
         )
         backprop(d_scores)
-        self.finish_update(sgd)
+        if sgd is not None:
+            self.finish_update(sgd)
         losses[self.name] += loss
         return losses
 
@@ -161,10 +173,12 @@ class SequenceLabeller(TrainablePipe):
         exclude (Iterable[str]): Names of fields to leave out.
         RAISES (OSError): E016 if the directory cannot be written to.
         """
+        model = self.model.to_bytes()
         serialize = {
             "cfg": lambda p: _write_whole(p, srsly.json_dumps(self.cfg).encode("utf8")),
             "vocab": lambda p: self.vocab.to_disk(p, exclude=exclude),
-            "model": lambda p: _write_whole(p, self.model.to_bytes()),
+            "model": lambda p: _write_whole(p, model),
+            CHECKSUM: lambda p: _write_whole(p, _sha256(model).encode("ascii")),
         }
         try:
             util.to_disk(path, serialize, exclude)
@@ -174,12 +188,28 @@ class SequenceLabeller(TrainablePipe):
     def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> TrainablePipe:
         """Load the component. RAISES (ValueError): E013 if the model is damaged, E024 if it does
         not fit the labels."""
+        stated, model = Path(path) / CHECKSUM, Path(path) / "model"
         with self._loading():
+            if stated.exists() and "model" not in exclude:
+                _check_sha256(model.read_bytes(), stated.read_text(encoding="ascii"))
             return super().from_disk(path, exclude=exclude)
+
+    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        """Save the component to bytes.
+
+        exclude (Iterable[str]): Names of fields to leave out.
+        """
+        fields = srsly.msgpack_loads(super().to_bytes(exclude=exclude))
+        if "model" in fields:
+            fields[CHECKSUM] = _sha256(fields["model"])
+        return srsly.msgpack_dumps(fields)
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> TrainablePipe:
         """Load the component. RAISES (ValueError): as `from_disk`."""
         with self._loading():
+            fields = srsly.msgpack_loads(bytes_data)
+            if CHECKSUM in fields and "model" not in exclude:
+                _check_sha256(fields["model"], fields[CHECKSUM])
             return super().from_bytes(bytes_data, exclude=exclude)
 
     @contextmanager
@@ -205,6 +235,15 @@ class SequenceLabeller(TrainablePipe):
         if not np.isfinite(scores.emissions.sum()):
             raise ValueError(Errors.E022.format(name=self.name))
         return scores
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _check_sha256(data: bytes, stated: str) -> None:
+    if _sha256(data) != stated:
+        raise ValueError("its checksum does not match")
 
 
 def _write_whole(path: Path, data: bytes) -> None:

@@ -6,26 +6,16 @@ import numpy as np
 from spacy.language import Language
 from spacy.pipeline import Tagger
 from spacy.training import Example, validate_get_examples
-from thinc.api import Config, Model
+from thinc.api import Model
 
-from .sequence import SequenceLabeller
-
-default_model_config = """
-[model]
-@architectures = "spacy-birnn.SequenceTagger.v1"
-output = "softmax"
-
-[model.tok2vec]
-@architectures = "spacy-birnn.BiRNNTok2Vec.v1"
-"""
-DEFAULT_MODEL = Config().from_str(default_model_config)["model"]
+from .sequence import SOFTMAX_MODEL, SequenceLabeller
 
 
 @Language.factory(
     "birnn_tagger",
     assigns=["token.tag"],
     default_config={
-        "model": DEFAULT_MODEL,
+        "model": SOFTMAX_MODEL,
         "overwrite": False,
         "neg_prefix": "!",
         "label_smoothing": 0.0,

@@ -1,0 +1,51 @@
+"""The fetch script: what it leaves behind is whole and right, or as it was."""
+
+import hashlib
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parent.parent.parent / "project" / "scripts"
+
+
+@pytest.fixture(scope="module")
+def fetch():
+    spec = importlib.util.spec_from_file_location("fetch_script", SCRIPTS / "fetch.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.fetch
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "source.txt"
+    path.write_text("one\n", encoding="utf8")
+    return path
+
+
+def md5(path):
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def test_fetch_copies_and_then_skips(fetch, source, tmp_path):
+    dest = tmp_path / "new" / "dest.txt"
+    assert fetch(source.as_uri(), dest, md5=md5(source))
+    assert dest.read_text(encoding="utf8") == "one\n"
+    assert not fetch("file:///nowhere", dest, md5=md5(source))
+
+
+def test_wrong_checksum_leaves_what_was_there(fetch, source, tmp_path):
+    dest = tmp_path / "dest.txt"
+    dest.write_text("before", encoding="utf8")
+    with pytest.raises(ValueError, match="checksum"):
+        fetch(source.as_uri(), dest, md5="0" * 32)
+    assert dest.read_text(encoding="utf8") == "before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dest.txt", "source.txt"]
+
+
+@pytest.mark.parametrize("url", ["file:///nowhere/at/all", "no-address"])
+def test_unreadable_address_is_named(fetch, tmp_path, url):
+    with pytest.raises(OSError, match=url):
+        fetch(url, tmp_path / "dest.txt")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,47 @@
+"""The README's code runs as it stands, and says what its text says."""
+
+import contextlib
+import inspect
+import io
+import re
+from pathlib import Path
+
+import spacy
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_quickstart_finds_the_entities_it_was_trained_on():
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf8"), re.DOTALL)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(code, {})
+    for text, label in (("Ada Lund", "PERSON"), ("Velotek", "ORG")):
+        assert f"('{text}', '{label}', 0." in printed.getvalue()
+
+
+def test_option_tables_state_the_real_defaults():
+    text = README.read_text(encoding="utf8")
+    tables = {
+        "### `birnn_ner`": spacy.Language.get_factory_meta("birnn_ner").default_config,
+        "**`spacy-birnn.BiRNNTok2Vec.v1`**": _defaults("spacy-birnn.BiRNNTok2Vec.v1"),
+        "**`spacy-birnn.CharRNN.v1`**": _defaults("spacy-birnn.CharRNN.v1"),
+    }
+    written = {"null": None, "true": True, "false": False}
+    for title, defaults in tables.items():
+        rows = re.findall(
+            r"^\| `(\w+)` \| `([^`]+)` \|", text.split(title)[1].split("\n\n**")[0], re.M
+        )
+        stated = {name: value for name, value in rows if name in defaults and name != "scorer"}
+        assert stated.keys() >= set(defaults) - {"model", "scorer"}
+        for name, value in stated.items():
+            assert written.get(value, value.strip('"')) == _plain(defaults[name]), (title, name)
+
+
+def _defaults(architecture):
+    parameters = inspect.signature(spacy.registry.architectures.get(architecture)).parameters
+    return {name: parameter.default for name, parameter in parameters.items()}
+
+
+def _plain(value):
+    return value if value is None or isinstance(value, bool) else str(value)
