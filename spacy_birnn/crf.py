@@ -57,6 +57,20 @@ class SequenceScores:
         """Transitions, start and end of dependent labels."""
         return cast(Tuple, (self.transitions, self.start, self.end))
 
+    def padded(self, n_labels: int) -> "SequenceScores":
+        """The same scores, with more labels that score 0."""
+        more = n_labels - self.emissions.shape[1]
+        emissions = np.pad(self.emissions, ((0, 0), (0, more)))
+        if self.transitions is None:
+            return replace(self, emissions=emissions)
+        return replace(
+            self,
+            emissions=emissions,
+            transitions=np.pad(self.transitions, (0, more)),
+            start=np.pad(self.chain[1], (0, more)),
+            end=np.pad(self.chain[2], (0, more)),
+        )
+
 
 class Legal(NamedTuple):
     """What a tagging scheme allows: bool arrays of shape (labels, labels), (labels,), (labels,)."""

@@ -27,10 +27,12 @@ class Errors(metaclass=_WithCodes):
         "label_smoothing = {value} needs independent labels, but the model's output is 'crf'. Set "
         "label_smoothing = 0.0, or output = 'softmax' in [model]."
     )
-    # Weights
-    E010 = (
-        "The layer '{name}' has no weights yet. Call nlp.initialize() or load a trained pipeline."
+    E005 = (
+        "'{name}' needs a model that scores sequences of labels, but its model is '{found}'. Use "
+        '@architectures = "spacy-birnn.SequenceTagger.v1" in its [model].'
     )
+    # Weights
+    E010 = "'{name}' has no weights yet. Call nlp.initialize() or load a trained pipeline."
     E011 = (
         "The saved weights of the layer '{name}' are damaged: {reason}. The file is truncated or "
         "was altered; copy it again or train again."
@@ -56,6 +58,9 @@ class Errors(metaclass=_WithCodes):
         "a directory that can be written to and has enough space."
     )
     # Labels and annotation
+    E020 = (
+        "The labels of '{name}' must be a list of names, but initialize() got the text {value!r}."
+    )
     E021 = (
         "The data has the label '{label}', which '{name}' does not have. It has: {labels}. "
         "Call initialize() on all the training data, or add_label('{label}') before training."

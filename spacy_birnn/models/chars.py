@@ -91,15 +91,14 @@ def _encode(model: DocsToVectors, words: List[str], is_train: bool) -> Tuple[Flo
 
 def _cached(model: DocsToVectors, words: List[str]) -> Floats2d:
     memo = torch_shim(model).memo
-    index = memo.setdefault("index", {})
+    # One immutable pair, replaced as a whole: threads may share the pipeline
+    index, vectors = memo.get("words", ({}, model.ops.alloc2f(0, model.get_dim("nO"))))
     new = [word for word in words if word not in index]
     if new:
         if len(index) + len(new) > CACHED_WORDS:
-            memo.clear()
-            index, new = memo.setdefault("index", {}), words
-        vectors = _encode(model, new, is_train=False)[0]
-        memo["vectors"] = model.ops.xp.vstack([memo.get("vectors", vectors[:0]), vectors])
-        index.update((word, i) for i, word in enumerate(new, start=len(index)))
-    if not words:
-        return model.ops.alloc2f(0, model.get_dim("nO"))
-    return memo["vectors"][[index[word] for word in words]]
+            index, vectors, new = {}, vectors[:0], words
+        index = {**index, **{word: i for i, word in enumerate(new, start=len(index))}}
+        encoded, _ = _encode(model, new, is_train=False)
+        vectors = model.ops.xp.vstack([vectors, encoded])
+        memo["words"] = (index, vectors)
+    return vectors[[index[word] for word in words]]

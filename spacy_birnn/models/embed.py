@@ -100,6 +100,9 @@ def _forward_known(
     model: Model[Ints2d, Ints2d], ids: Ints2d, is_train: bool
 ) -> Tuple[Ints2d, Callable]:
     xp = model.ops.xp
+    if not model.attrs["rate"]:
+        # Nothing has been learned about a hidden word
+        return ids, lambda d_ids: d_ids
     shown: Any = model.get_param("shown")
     ids = ids.copy()
     if is_train:

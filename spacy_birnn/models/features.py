@@ -39,8 +39,8 @@ def code_points(words: List[str], *, max_chars: int) -> Tuple[np.ndarray, np.nda
 
 def by_word(layer: DocsToVectors) -> DocsToVectors:
     """Run a layer once on each distinct word of a batch, and copy its vectors to the tokens. The
-    layer must look at words only, never at their neighbours: it is given one document that
-    lists them.
+    layer must look at words only, never at their neighbours: it is given one document that lists
+    them. What the tokenizer says of one token, such as the NORM of a contraction, is not in it.
 
     layer (Model[List[Doc], List[Floats2d]]): The layer to run.
     """

@@ -27,16 +27,7 @@ def build_sequence_tagger(
     RAISES (ValueError): E001 for an unknown output.
     """
     check_choice("output", output, ("softmax", "crf"), where="spacy-birnn.SequenceTagger.v1")
-    chained = output == "crf"
-    params = ("W", "b", "transitions", "start", "end") if chained else ("W", "b")
-    head: TaggingHead = Model(
-        "sequence_scores",
-        _forward,
-        init=_init,
-        attrs={"output": output},
-        params=dict.fromkeys(params),
-        dims={"nI": get_tok2vec_width(tok2vec), "nO": nO},
-    )
+    head = _head(output, get_tok2vec_width(tok2vec), nO)
     model = chain(tok2vec, head)
     model.set_ref("tok2vec", tok2vec)
     model.set_ref("output_layer", head)
@@ -44,13 +35,26 @@ def build_sequence_tagger(
     return model
 
 
+def _head(output: str, nI: Optional[int], nO: Optional[int]) -> TaggingHead:
+    chained = ["transitions", "start", "end"] if output == "crf" else []
+    return Model(
+        "sequence_scores",
+        _forward,
+        init=_init,
+        attrs={"output": output},
+        params=dict.fromkeys(["W", "b", *chained]),
+        dims={"nI": nI, "nO": nO},
+    )
+
+
 def _init(model: TaggingHead, X=None, Y=None) -> None:
     for name in model.param_names:
         model.set_param(name, None)
     if X:
         model.set_dim("nI", X[0].shape[1], force=True)
-    if Y:
-        model.set_dim("nO", Y[0].shape[1], force=True)
+    widths = [y.shape[1] for y in Y or () if y.ndim == 2]
+    if widths:
+        model.set_dim("nO", widths[0], force=True)
     # As in spaCy's tagger the output weights start at 0: at first every label is as likely
     for name in model.param_names:
         model.set_param(name, model.ops.alloc_f(_shape(model, name)))
@@ -80,16 +84,17 @@ def _forward(
 
 
 def _resize(model: SequenceTagger, nO: int) -> SequenceTagger:
-    """Make room for more labels; those that exist keep their scores, new ones start at 0."""
-    head = model.get_ref("output_layer")
-    old = {name: head.get_param(name) for name in head.param_names if head.has_param(name)}
-    for name in old:
-        head.set_param(name, None)
-    head.set_dim("nO", nO, force=True)
-    for name, param in old.items():
-        larger: Any = model.ops.alloc_f(_shape(head, name))
-        larger[tuple(slice(size) for size in param.shape)] = param
-        head.set_param(name, larger)
+    """Make room for more labels; those that exist keep their scores, new ones start at 0. The head
+    is a new one, so that no gradient or state of an optimizer has the old shape."""
+    old = model.get_ref("output_layer")
+    new = _head(old.attrs["output"], old.maybe_get_dim("nI"), nO)
+    for name in old.param_names:
+        if old.has_param(name):
+            param = old.get_param(name)
+            larger: Any = model.ops.alloc_f(_shape(new, name))
+            larger[tuple(slice(size) for size in param.shape)] = param
+            new.set_param(name, larger)
+    model.replace_node(old, new)
     return model
 
 

@@ -4,7 +4,7 @@ from typing import Optional
 
 from spacy.ml.models.tok2vec import build_Tok2Vec_model
 
-from ..checks import check_positive
+from ..checks import check_positive, check_rate
 from .chars import build_char_rnn
 from .embed import build_word_char_embed
 from .encoder import build_birnn_encoder
@@ -46,7 +46,12 @@ def build_birnn_tok2vec(
         no characters. Recommended: 32 to 128.
     RAISES (ValueError): E001, E002, E003 for impossible settings.
     """
-    check_positive("embed_rows", embed_rows, where="spacy-birnn.BiRNNTok2Vec.v1")
+    where = "spacy-birnn.BiRNNTok2Vec.v1"
+    check_positive("embed_rows", embed_rows, where=where)
+    check_positive("embed_width", embed_width, where=where)
+    check_rate("word_dropout", word_dropout, where=where)
+    if char_width is not None:
+        check_positive("char_width", char_width, where=where, even=True)
     rows = [embed_rows] + [max(1, embed_rows // 2)] * 3
     return build_Tok2Vec_model(
         embed=build_word_char_embed(

@@ -1,6 +1,7 @@
 """Named entities, each with its probability."""
 
 import warnings
+from bisect import bisect_left
 from itertools import islice
 from typing import Callable, Iterable, List, NamedTuple, Optional, Tuple, cast
 
@@ -24,13 +25,12 @@ CONFIDENCE_KEY = "birnn_ner"
 
 
 def get_confidence(span: Span) -> Optional[float]:
-    """The getter behind `ent._.confidence`: the probability of an entity that `birnn_ner` found, or
-    None for any other span."""
-    group = span.doc.spans.get(CONFIDENCE_KEY)
-    if group is not None:
-        for other, score in zip(group, group.attrs.get("scores", ())):
-            if (other.start, other.end, other.label) == (span.start, span.end, span.label):
-                return float(score)
+    """The getter behind `ent._.confidence`: the probability of an entity that `birnn_ner` found, 1
+    for one that it was given, None for any other span."""
+    group = span.doc.spans.get(CONFIDENCE_KEY, ())
+    i = bisect_left(range(len(group)), span.start, key=lambda place: group[place].start)
+    if i < len(group) and (group[i].end, group[i].label) == (span.end, span.label):
+        return float(group.attrs["scores"][i])
     return None
 
 
@@ -164,6 +164,8 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             the entity labels of the examples.
         """
         validate_get_examples(get_examples, "BiRNNEntityRecognizer.initialize")
+        if isinstance(labels, str):
+            raise ValueError(Errors.E020.format(name=self.name, value=labels))
         if labels is None:
             labels = sorted({ent.label_ for eg in get_examples() for ent in eg.y.ents})
         for label in labels:
@@ -198,8 +200,8 @@ class BiRNNEntityRecognizer(SequenceLabeller):
     def allowed_mask(self, docs: List[Doc]) -> Optional[np.ndarray]:
         """As in spaCy's `ner`: entities on the document stand, blocked tokens stay outside, and an
         entity does not begin or end with white space or cross the start of a sentence."""
-        attrs = [doc.to_array([ENT_IOB, ENT_TYPE, IS_SPACE, SENT_START]) for doc in docs]
-        iob, kind, space, sent_start = np.concatenate(attrs).T
+        attrs = [doc.to_array([ENT_IOB, IS_SPACE, SENT_START]) for doc in docs]
+        iob, space, sent_start = np.concatenate(attrs).T
         set_before = (iob == 1) | (iob == 3)
         continues = (sent_start == 1) & ~_first_rows(docs)
         if not (set_before.any() or space.any() or continues.any()):
@@ -306,10 +308,11 @@ class _Sequence(NamedTuple):
                     break
                 span = span._replace(end=span.end + 1)
         chosen: List[EntitySpan] = []
+        taken = np.zeros(self.length, dtype=bool)
         for value, span in sorted(candidates, key=lambda pair: (-pair[0], pair[1])):
-            free = all(span.end <= other.start or other.end <= span.start for other in chosen)
-            if value >= threshold and free:
+            if value >= threshold and not taken[span.start : span.end].any():
                 chosen.append(span)
+                taken[span.start : span.end] = True
         return sorted(chosen)
 
     def _marginal(

@@ -8,7 +8,6 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 import srsly
-from spacy import util
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
@@ -16,6 +15,7 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model, Optimizer, set_dropout_rate
 
 from .. import crf
+from ..checks import check_rate
 from ..crf import SequenceScores
 from ..errors import Errors
 
@@ -43,13 +43,15 @@ class SequenceLabeller(TrainablePipe):
     """
 
     _rehearsal_model: Optional[Model] = None
-    # spaCy's Tagger has an update of its own, which expects its own kind of scores
-    update = TrainablePipe.update
 
     def __init__(self, vocab: Vocab, model: Model, name: str, **settings: Any):
         super().__init__(vocab, model, name, **settings)
+        output = model.get_ref("output_layer").attrs.get("output") if _has_head(model) else None
+        if output is None:
+            raise ValueError(Errors.E005.format(name=name, found=model.name))
         rate = settings.get("label_smoothing", 0.0)
-        if rate and model.get_ref("output_layer").attrs["output"] == "crf":
+        check_rate("label_smoothing", rate, where=name)
+        if rate and output == "crf":
             raise ValueError(Errors.E004.format(value=rate))
 
     @property
@@ -88,6 +90,20 @@ class SequenceLabeller(TrainablePipe):
             return []
         return self.decode(docs, self.constrain(self._finite(self.model.predict(docs))))
 
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Learn from a batch. RAISES (ValueError): E010 before initialization."""
+        validate_examples(examples, f"{type(self).__name__}.update")
+        self._require_weights()
+        # Not the update of spaCy's Tagger, which expects its own kind of scores
+        return TrainablePipe.update(self, examples, drop=drop, sgd=sgd, losses=losses)
+
     def get_loss(
         self, examples: Iterable[Example], scores: SequenceScores
     ) -> Tuple[float, SequenceScores]:
@@ -103,9 +119,11 @@ class SequenceLabeller(TrainablePipe):
         gold = np.concatenate([self.gold_mask(eg) for eg in examples])
         allowed = self.allowed_mask([eg.predicted for eg in examples])
         if allowed is not None:
-            # Where annotation and document disagree, the annotation is right
+            # Where the annotation contradicts what is on a document, the annotation is right
             conflict = ~(gold & allowed).any(axis=1)
-            allowed[conflict] |= gold[conflict]
+            rows = np.split(np.arange(len(gold)), np.cumsum(scores.lengths)[:-1])
+            for doc_rows in rows:
+                allowed[doc_rows] |= conflict[doc_rows].any()
         loss, d_scores = crf.loss(scores, gold, allowed)
         rate = self.cfg.get("label_smoothing", 0.0)
         if rate:
@@ -133,18 +151,25 @@ class SequenceLabeller(TrainablePipe):
         losses (Optional[Dict[str, float]]): Losses so far, updated under the component's name.
         RETURNS (Dict[str, float]): The updated losses.
         """
+        validate_examples(examples, f"{type(self).__name__}.rehearse")
+        self._require_weights()
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
-        validate_examples(examples, f"{type(self).__name__}.rehearse")
         docs = [eg.predicted for eg in examples]
         if self._rehearsal_model is None or not any(len(doc) for doc in docs):
             return losses
         set_dropout_rate(self.model, drop)
         scores, backprop = self.model.begin_update(docs)
         teacher = self._rehearsal_model.predict(docs)
-        loss, d_scores = crf.divergence(
-            self.constrain(self._finite(scores)), self.constrain(teacher), self.allowed_mask(docs)
-        )
+        n_known = teacher.emissions.shape[1]
+        allowed = self.allowed_mask(docs)
+        if n_known < self.n_tags:
+            # Of labels added since, the earlier model has no opinion
+            teacher = teacher.padded(self.n_tags)
+            allowed = np.ones(scores.emissions.shape, bool) if allowed is None else allowed
+            allowed[:, n_known:] = False
+        mine, theirs = self.constrain(self._finite(scores)), self.constrain(teacher)
+        loss, d_scores = crf.divergence(mine, theirs, allowed)
         backprop(d_scores)
         if sgd is not None:
             self.finish_update(sgd)
@@ -162,6 +187,10 @@ class SequenceLabeller(TrainablePipe):
             self._make_room()
         return added
 
+    def _require_weights(self) -> None:
+        if not self.model.get_ref("output_layer").has_param("W"):
+            raise ValueError(Errors.E010.format(name=self.name))
+
     def _make_room(self) -> None:
         if self.model.get_ref("output_layer").has_param("W"):
             self.set_output(self.n_tags)
@@ -174,16 +203,20 @@ class SequenceLabeller(TrainablePipe):
         RAISES (OSError): E016 if the directory cannot be written to.
         """
         model = self.model.to_bytes()
-        serialize = {
-            "cfg": lambda p: _write_whole(p, srsly.json_dumps(self.cfg).encode("utf8")),
-            "vocab": lambda p: self.vocab.to_disk(p, exclude=exclude),
-            "model": lambda p: _write_whole(p, model),
-            CHECKSUM: lambda p: _write_whole(p, _sha256(model).encode("ascii")),
+        files = {
+            "cfg": srsly.json_dumps(self.cfg).encode("utf8"),
+            "model": model,
+            CHECKSUM: _sha256(model).encode("ascii"),
         }
+        path = Path(path)
         try:
-            util.to_disk(path, serialize, exclude)
+            path.mkdir(exist_ok=True)
+            if "vocab" not in exclude:
+                self.vocab.to_disk(path / "vocab", exclude=exclude)
+            _write_all(path, {k: v for k, v in files.items() if k.split(".")[0] not in exclude})
         except OSError as e:
-            raise OSError(Errors.E016.format(name=self.name, path=path, reason=e)) from e
+            reason = Errors.E016.format(name=self.name, path=path, reason=e)
+            raise OSError(e.errno, reason) from e
 
     def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> TrainablePipe:
         """Load the component. RAISES (ValueError): E013 if the model is damaged, E024 if it does
@@ -246,11 +279,18 @@ def _check_sha256(data: bytes, stated: str) -> None:
         raise ValueError("its checksum does not match")
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is never there in part."""
-    part = path.with_name(path.name + ".part")
+def _write_all(folder: Path, files: Dict[str, bytes]) -> None:
+    """Write files so that either all of them are replaced or none."""
+    parts = {name: folder / f"{name}.part" for name in files}
     try:
-        part.write_bytes(data)
-        os.replace(part, path)
+        for name, data in files.items():
+            parts[name].write_bytes(data)
+        for name, part in parts.items():
+            os.replace(part, folder / name)
     finally:
-        part.unlink(missing_ok=True)
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+
+
+def _has_head(model: Model) -> bool:
+    return bool(model.has_ref("output_layer"))

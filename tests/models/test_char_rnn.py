@@ -1,4 +1,5 @@
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -61,7 +62,20 @@ def test_the_memory_of_words_is_bounded(nlp, monkeypatch):
     expected = [build(nlp).from_bytes(model.to_bytes()).predict([doc])[0] for doc in docs]
     for doc, vectors in zip(docs, expected):
         np.testing.assert_allclose(model.predict([doc])[0], vectors, atol=1e-6)
-        assert len(remembered["index"]) == len(remembered["vectors"]) <= 5
+        index, kept = remembered["words"]
+        assert len(index) == len(kept) <= 5
+
+
+def test_threads_share_the_memory_of_words(nlp):
+    model = build(nlp)
+    docs = [Doc(nlp.vocab, words=[f"w{i}", f"x{i // 2}", f"y{i // 3}"]) for i in range(200)]
+    expected = [build(nlp).from_bytes(model.to_bytes()).predict([doc])[0] for doc in docs]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(2):
+            for vectors, right in zip(
+                pool.map(lambda doc: model.predict([doc])[0], docs), expected
+            ):
+                np.testing.assert_allclose(vectors, right, atol=1e-6)
 
 
 def test_dropout_is_for_training_only(nlp):

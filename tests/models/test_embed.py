@@ -64,7 +64,7 @@ def test_the_attributes_say_which_words_differ(nlp, attrs, different):
 @pytest.mark.parametrize("attr", ["ORTH", "LOWER", "NORM"])
 def test_words_that_training_never_showed_are_alike(nlp, attr):
     """What a hashed table has for an unknown word is the sum of other words."""
-    settings = {"attrs": [attr], "rows": [500], "chars": None}
+    settings = {"attrs": [attr], "rows": [500], "chars": None, "word_dropout": 0.2}
     model = build(nlp.vocab, **settings)
     model([Doc(nlp.vocab, words=["bread", "salt"])], is_train=True)
     reloaded = build(nlp.vocab, **settings).from_bytes(model.to_bytes())
@@ -76,9 +76,15 @@ def test_words_that_training_never_showed_are_alike(nlp, attr):
 
 
 def test_prediction_makes_no_word_known(nlp):
-    model = build(nlp.vocab, attrs=["ORTH"], rows=[500], chars=None)
+    model = build(nlp.vocab, attrs=["ORTH"], rows=[500], chars=None, word_dropout=0.2)
     for _ in range(2):
         assert np.array_equal(*predict(model, nlp.vocab, ["stone", "iron"]))
+
+
+def test_without_word_dropout_every_word_has_its_own_vector(nlp):
+    """Nothing was learned about a hidden word, so none is hidden."""
+    model = build(nlp.vocab, attrs=["ORTH"], rows=[500], chars=None, word_dropout=0.0)
+    assert not np.allclose(*predict(model, nlp.vocab, ["stone", "iron"]), atol=1e-4)
 
 
 def test_another_character_encoder_fits(nlp):

@@ -229,10 +229,10 @@ def test_static_vectors_reach_a_component(tiny_tok2vec, make_examples, fit, relo
         ({"depth": 0}, "E001.*'depth'.*0"),
         ({"cell": "cnn"}, "E001.*'cell'.*cnn"),
         ({"merge": "sum", "direction": "forward"}, "E002.*forward"),
-        ({"embed_width": 0}, "E001.*'width'.*0"),
+        ({"embed_width": 0}, "E001.*'embed_width'.*0"),
         ({"embed_rows": 0}, "E001.*'embed_rows'.*0"),
         ({"word_dropout": 1.0}, "E001.*'word_dropout'.*1.0"),
-        ({"char_width": 7}, "E001.*'width'.*7"),
+        ({"char_width": 7}, "E001.*'char_width'.*7"),
         ({"dropout": 2.0}, "E001.*'dropout'.*2.0"),
     ],
 )

@@ -141,6 +141,25 @@ def test_use_before_initialization_is_refused(blank):
         blank()("Anna flew")
 
 
+def test_training_before_initialization_is_refused(blank, make_examples):
+    nlp = blank()
+    with pytest.raises(ValueError, match="BIRNN-E010.*pipe"):
+        nlp.update(make_examples(nlp))
+
+
+def test_another_architecture_is_refused(case, nlp, tiny_tok2vec):
+    model = {"@architectures": "spacy.Tagger.v2", "tok2vec": tiny_tok2vec}
+    with pytest.raises(ValueError, match="BIRNN-E005.*SequenceTagger"):
+        nlp.add_pipe(case.factory, config={"model": model})
+
+
+def test_the_first_example_may_be_empty(blank, make_examples):
+    nlp = blank()
+    empty = Example(Doc(nlp.vocab), Doc(nlp.vocab))
+    nlp.initialize(lambda: [empty, *make_examples(nlp)])
+    nlp.update([empty, *make_examples(nlp)])
+
+
 def test_initialize_with_label_data(case, blank, trained, make_examples):
     """As after `spacy init labels`, which keeps them as JSON."""
     nlp = blank()
@@ -309,6 +328,22 @@ def test_a_new_label_leaves_the_others_and_can_be_learnt(case, trained, fit, mak
     assert [case.read(trained(text)) for text in texts] == before
 
 
+@pytest.mark.parametrize("use_averages", [True, False])
+def test_training_goes_on_after_a_new_label(case, blank, make_examples, use_averages):
+    """Neither gradients nor the optimizer's state may keep the shape they had before."""
+    nlp = blank()
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    sgd = Adam(0.01, use_averages=use_averages)
+    nlp.update(examples, sgd=sgd)
+    nlp.get_pipe("pipe").update(examples)  # leaves a gradient behind
+    nlp.get_pipe("pipe").add_label(case.new_label)
+    new = Example.from_dict(Doc(nlp.vocab, words=["zzz", "."]), case.new_annotation)
+    nlp.update([*examples, new], sgd=sgd)
+    with nlp.use_params(sgd.averages or {}):
+        nlp("zzz .")
+
+
 def test_a_label_added_before_the_initialization_is_there_after_it(case, blank, make_examples):
     nlp = blank()
     pipe = nlp.get_pipe("pipe")
@@ -352,6 +387,19 @@ def test_nlp_rehearse_moves_every_parameter(trained, make_examples, weights, unm
     before = weights(pipe.model)
     trained.rehearse(make_examples(trained), sgd=Adam(0.01))
     assert unmoved(before, weights(pipe.model)) == []
+
+
+def test_rehearsal_has_no_opinion_on_a_new_label(case, trained, make_examples):
+    pipe = trained.get_pipe("pipe")
+    trained.resume_training()
+    pipe.add_label(case.new_label)
+    examples = make_examples(trained)
+    assert pipe.rehearse(examples, sgd=Adam(0.01))["pipe"] == pytest.approx(0, abs=1e-4)
+    before = pipe.model.get_ref("output_layer").get_param("b").copy()
+    pipe.rehearse(examples, sgd=Adam(0.01, L2=0.0))
+    n_old = pipe._rehearsal_model.get_ref("output_layer").get_dim("nO")
+    after = pipe.model.get_ref("output_layer").get_param("b")
+    assert np.array_equal(before[n_old:], after[n_old:])
 
 
 def test_rehearsal_without_an_optimizer_moves_nothing(trained, make_examples, weights, unmoved):

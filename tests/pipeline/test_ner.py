@@ -415,3 +415,22 @@ def test_labels_are_those_of_the_examples_sorted(nlp, make_examples, tiny_tok2ve
     nlp.initialize(lambda: make_examples(nlp))
     assert ner.labels == ner.label_data == ("GPE", "ORG", "PERSON")
     assert ner.model.get_dim("nO") == 1 + 4 * 3
+
+
+def test_labels_as_one_text_are_refused(nlp, tiny_tok2vec, make_examples):
+    ner = nlp.add_pipe("birnn_ner", config={"model": {"tok2vec": tiny_tok2vec}})
+    with pytest.raises(ValueError, match="BIRNN-E020.*'PER'"):
+        ner.initialize(lambda: make_examples(nlp), labels="PER")
+
+
+def test_annotation_that_contradicts_an_entity_still_trains(nlp, tiny_tok2vec):
+    ner = nlp.add_pipe("birnn_ner", config={"model": {"tok2vec": tiny_tok2vec}})
+    words = ["a", "b", "c", "d", "e"]
+    entities = ["B-ORG", "L-ORG", None, "O", "O"]
+    given = Doc(nlp.vocab, words=words, ents=["O", "O", "B-ORG", "I-ORG", "I-ORG"])
+    gold = Example.from_dict(Doc(nlp.vocab, words=words), {"entities": entities}).y
+    nlp.initialize(lambda: [Example(given, gold)])
+    loss, _ = ner.get_loss([Example(given, gold)], ner.model.predict([given]))
+    bare = Doc(nlp.vocab, words=words)
+    plain, _ = ner.get_loss([Example(bare, gold)], ner.model.predict([bare]))
+    assert loss > 1 and loss == pytest.approx(plain)
