@@ -3,7 +3,7 @@
 import warnings
 from bisect import bisect_left
 from itertools import islice
-from typing import Callable, Iterable, List, NamedTuple, Optional, Tuple, cast
+from typing import Callable, Iterable, List, NamedTuple, Optional, Set, Tuple, cast
 
 import numpy as np
 from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE, ORTH, SENT_START
@@ -232,23 +232,34 @@ class BiRNNEntityRecognizer(SequenceLabeller):
 
     def decode(self, docs: List[Doc], scores: SequenceScores) -> List[Entities]:
         allowed = self.allowed_mask(docs)
-        threshold = self.cfg["threshold"]
+        scheme, threshold = self.scheme, self.cfg["threshold"]
         ends = np.cumsum(scores.lengths)
         found: List[List[EntitySpan]] = []
         if threshold is None:
             tags = np.split(crf.viterbi(scores, allowed), ends[:-1])
-            found = [self.scheme.decode(doc_tags) for doc_tags in tags]
+            found = [scheme.decode(doc_tags) for doc_tags in tags]
             if not self.cfg["confidence"]:
                 return [Entities(spans, None) for spans in found]
         posterior = crf.posterior(scores, allowed)
         chain = cast(Chain, posterior.chain)
-        entities = []
-        for i, (end, length) in enumerate(zip(ends.tolist(), scores.lengths.tolist())):
-            marginals = posterior.marginals[end - length : end]
-            sequence = _Sequence(chain, self.scheme, end - length, length)
-            spans = found[i] if found else sequence.probable(marginals, threshold)
-            entities.append(Entities(spans, [sequence.probability(span) for span in spans]))
-        return entities
+        sequences = [
+            _Sequence(chain, scheme, end - length, length)
+            for end, length in zip(ends.tolist(), scores.lengths.tolist())
+        ]
+        if threshold is not None:
+            # An entity is at most as probable as its first tag: few rows are worth a look
+            opening = np.array(scheme.tags_with("BU"), dtype="int64")
+            rows, places = np.nonzero(posterior.marginals[:, opening] >= threshold)
+            labels = (opening[places] - 1) // len(scheme.prefixes)
+            openings: List[Set[Tuple[int, int]]] = [set() for _ in docs]
+            owners = np.searchsorted(ends, rows, side="right")
+            for owner, row, label in zip(owners.tolist(), rows.tolist(), labels.tolist()):
+                openings[owner].add((row, label))
+            found = [s.probable(begun, threshold) for s, begun in zip(sequences, openings)]
+        return [
+            Entities(spans, [sequence.probability(span) for span in spans])
+            for sequence, spans in zip(sequences, found)
+        ]
 
     def set_annotations(self, docs: Iterable[Doc], predicted: Iterable[Entities]) -> None:
         """Set the entities, and the span group with their probabilities.
@@ -268,10 +279,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             found += [(ent, get_confidence(ent)) for ent in given.values()]
             found.sort(key=lambda pair: pair[0].start)
             ents = [ent for ent, _ in found]
-            iob, kind = doc.to_array([ENT_IOB, ENT_TYPE]).T
-            # A token that begins an entity of no kind is blocked: in no entity, for good
-            blocked = [doc[i : i + 1] for i in np.flatnonzero((iob == 3) & (kind == 0)).tolist()]
-            doc.set_ents(ents, blocked=blocked, default="outside")
+            doc.set_ents(ents, blocked=_blocked(doc), default="outside")
             if self.cfg["confidence"]:
                 values = np.array([1.0 if value is None else value for _, value in found])
                 group = SpanGroup(doc, name=CONFIDENCE_KEY, spans=ents, attrs={"scores": values})
@@ -291,19 +299,17 @@ class _Sequence(NamedTuple):
         then = self.scheme.after(span.label) if span.end < self.length else None
         return self._marginal(span, self.scheme.encode(span), then)
 
-    def probable(self, marginals: np.ndarray, threshold: float) -> List[EntitySpan]:
+    def probable(self, openings: Set[Tuple[int, int]], threshold: float) -> List[EntitySpan]:
         """The entities with at least the threshold's probability, in order; of those that overlap
-        the most probable."""
-        n_tags = len(self.scheme.prefixes)
-        opening = np.array(self.scheme.tags_with("BU"), dtype="int64")
-        starts, places = np.nonzero(marginals[:, opening] >= threshold)
-        labels = (opening[places] - 1) // n_tags
+        the most probable. They begin at the given rows of the batch, with the given labels."""
+        if not openings:
+            return []
         candidates = []
-        for start, label in set(zip(starts.tolist(), labels.tolist())):
-            span = EntitySpan(start, start + 1, label)
+        for row, label in openings:
+            span = EntitySpan(row - self.offset, row - self.offset + 1, label)
             while True:
                 candidates.append((self.probability(span), span))
-                tags = self.scheme.unfinished(label, span.end - start)
+                tags = self.scheme.unfinished(label, span.end - span.start)
                 if span.end == self.length or self._marginal(span, tags) < threshold:
                     break
                 span = span._replace(end=span.end + 1)
@@ -319,6 +325,15 @@ class _Sequence(NamedTuple):
         self, span: EntitySpan, tags: List[int], then: Optional[np.ndarray] = None
     ) -> float:
         return crf.span_marginal(self.chain, LabelledSpan(self.offset + span.start, tags, then))
+
+
+def _blocked(doc: Doc) -> List[Span]:
+    """The tokens of which an earlier component said that they are in no entity, for good: they
+    begin an entity of no kind."""
+    if not doc.has_annotation("ENT_IOB"):
+        return []
+    iob, kind = doc.to_array([ENT_IOB, ENT_TYPE]).T
+    return [doc[i : i + 1] for i in np.flatnonzero((iob == 3) & (kind == 0)).tolist()]
 
 
 def _same_tokens(eg: Example) -> bool:
