@@ -13,8 +13,9 @@ the tokens are independent, and everything here is the softmax.
 
 The recursions run in probability space, normalised at each step, in float64: a few matrix products
 a step, for all sequences of the batch at once. Scores beyond +-50, whose exponentials could leave
-the range of float64, take the slower long double. The steps are many and small, so they stay on
-the CPU (numpy) wherever the network runs.
+the range of float64, take the slower long double. Independent labels, which multiply nothing along
+the sequence, keep the precision of the scores. The steps are many and small, so they stay on the
+CPU (numpy) wherever the network runs.
 """
 
 from dataclasses import dataclass, replace
@@ -139,18 +140,31 @@ def posterior(scores: SequenceScores, allowed: Optional[np.ndarray] = None) -> P
         None: any.
     RETURNS (Posterior): log Z, marginals and expected counts.
     """
+    if scores.transitions is None:
+        return _independent(scores, allowed)
     emissions = scores.emissions.astype(_precision(scores))
     if allowed is not None:
         emissions = np.where(allowed, emissions, -np.inf)
     shift = _finite(emissions.max(axis=1, keepdims=True, initial=-np.inf))
-    emit = np.exp(emissions - shift)
-    if scores.transitions is None:
-        total = emit.sum(axis=1, keepdims=True)
-        log_z = _log_z(scores.lengths, total, shift)
-        marginals = emit / _positive(total)
-        marginals[_rows_of(scores.lengths, np.isinf(log_z))] = 0.0
-        return Posterior(log_z, marginals.astype("float64"))
-    return _forward_backward(scores, emit, shift)
+    return _forward_backward(scores, np.exp(emissions - shift), shift)
+
+
+def _independent(scores: SequenceScores, allowed: Optional[np.ndarray]) -> Posterior:
+    """A softmax for each token. Nothing is multiplied along the sequence, so the precision of the
+    scores is enough."""
+    marginals = scores.emissions.copy()
+    if allowed is not None:
+        marginals[~allowed] = -np.inf
+    shift = _finite(marginals.max(axis=1, keepdims=True, initial=-np.inf))
+    marginals -= shift
+    np.exp(marginals, out=marginals)
+    total = marginals.sum(axis=1, keepdims=True)
+    marginals /= _positive(total)
+    log_z = _log_z(scores.lengths, total, shift)
+    impossible = np.isinf(log_z)
+    if impossible.any():
+        marginals[_rows_of(scores.lengths, impossible)] = 0.0
+    return Posterior(log_z, marginals)
 
 
 def _forward_backward(scores: SequenceScores, emit: np.ndarray, shift: np.ndarray) -> Posterior:
@@ -313,9 +327,7 @@ class _TimeMajor:
 
 
 def _precision(scores: SequenceScores) -> type:
-    parts = [scores.emissions]
-    if scores.transitions is not None:
-        parts += scores.chain
+    parts = [scores.emissions, *scores.chain]
     largest = max(
         np.abs(part, where=np.isfinite(part), out=np.zeros(part.shape)).max(initial=0)
         for part in parts
@@ -324,7 +336,7 @@ def _precision(scores: SequenceScores) -> type:
 
 
 def _difference(scores: SequenceScores, first: Posterior, second: Posterior) -> SequenceScores:
-    emissions = (first.marginals - second.marginals).astype("float32")
+    emissions = (first.marginals - second.marginals).astype("float32", copy=False)
     if first.chain is None or second.chain is None:
         return SequenceScores(emissions, scores.lengths)
     return SequenceScores(
