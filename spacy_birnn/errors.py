@@ -74,6 +74,24 @@ class Errors(metaclass=_WithCodes):
         "'{name}' was trained with {found} output labels, but {expected} are needed for its "
         "{n_labels} labels. The model and the labels come from different pipelines."
     )
+    # Pretraining
+    E050 = (
+        "'spacy-birnn.PretrainBiLM.v1' needs a tok2vec that ends in 'spacy-birnn.BiRNNEncoder.v1', "
+        "but got '{found}'. Any other encoder may see the word that is to be predicted. Use "
+        "'spacy-birnn.BiRNNTok2Vec.v1', and name it by [pretraining] component and layer."
+    )
+    E051 = (
+        "'spacy-birnn.PretrainBiLM.v1' needs an embedding that looks at each token alone, but in "
+        "'{found}' a token's vector depends on its neighbours, which are to be predicted. Use "
+        "'spacy-birnn.WordCharEmbed.v1' or 'spacy.MultiHashEmbed.v2'."
+    )
+    E052 = (
+        "'spacy-birnn.PretrainBiLM.v1' needs vectors of which one half has seen only the words "
+        "before and the other half only those after, but with direction = 'both', merge = "
+        "{merge!r}, depth = {depth} and stack = {stack!r} the directions are mixed, and the word "
+        "to predict shines through. Use merge = 'concat' with depth = 1 or stack = 'independent', "
+        "or one direction."
+    )
 
 
 class Warnings(metaclass=_WithCodes):
