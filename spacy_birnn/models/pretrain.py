@@ -141,15 +141,17 @@ def _cross_entropy(
         pairs = _pairs([len(doc) for doc in docs], directions)
         predicted = np.concatenate([word for _, word in pairs])
         right = ops.xp.asarray(np.vstack([right_classes(doc) for doc in docs])[predicted])
-        # A row for each part of each prediction
-        log_probs, columns = scores.reshape((-1, n_classes)), right.ravel()
+        # A row for each part of each prediction. What follows is large and so changed in place
+        probs, columns = scores.reshape((-1, n_classes)), right.ravel()
         rows = ops.xp.arange(len(columns))
-        log_probs = log_probs - ops.xp.max(log_probs, axis=1, keepdims=True)
-        log_probs -= ops.xp.log(ops.xp.exp(log_probs).sum(axis=1, keepdims=True))
-        nats = -log_probs[rows, columns].sum()
-        d_scores = ops.xp.exp(log_probs)
-        d_scores[rows, columns] -= 1
-        d_scores /= max(1, len(predicted))
-        return float(nats), d_scores.reshape(scores.shape)
+        probs = probs - ops.xp.max(probs, axis=1, keepdims=True)
+        nats = -probs[rows, columns].sum()
+        ops.xp.exp(probs, out=probs)
+        total = probs.sum(axis=1, keepdims=True)
+        nats += ops.xp.log(total).sum()
+        probs /= total
+        probs[rows, columns] -= 1
+        probs /= max(1, len(predicted))
+        return float(nats), probs.reshape(scores.shape)
 
     return loss

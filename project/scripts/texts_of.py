@@ -1,0 +1,27 @@
+"""Write the texts of a corpus in spaCy's binary format as JSON lines, as `spacy pretrain` reads them:
+one object with the key "text" for each document."""
+
+from pathlib import Path
+from typing import Annotated
+
+import spacy
+import srsly
+import typer
+from spacy.tokens import DocBin
+from wasabi import msg
+
+
+def main(
+    in_file: Annotated[Path, typer.Argument(help="Corpus (.spacy)", exists=True, dir_okay=False)],
+    out_file: Annotated[Path, typer.Argument(help="File to write (.jsonl)", dir_okay=False)],
+) -> None:
+    """Write the texts of a corpus, without those that are only white space."""
+    docs = DocBin().from_disk(in_file).get_docs(spacy.blank("xx").vocab)
+    texts = [{"text": doc.text.strip()} for doc in docs if doc.text.strip()]
+    out_file.parent.mkdir(parents=True, exist_ok=True)
+    srsly.write_jsonl(out_file, texts)
+    msg.good(f"{out_file}: {len(texts)} texts")
+
+
+if __name__ == "__main__":
+    typer.run(main)
