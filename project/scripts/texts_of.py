@@ -1,5 +1,5 @@
-"""Write the texts of a corpus in spaCy's binary format as JSON lines, as `spacy pretrain` reads them:
-one object with the key "text" for each document."""
+"""Write the texts of a corpus in spaCy's binary format as JSON lines, as `spacy pretrain` reads
+them: one object with the key "text" for each document."""
 
 from pathlib import Path
 from typing import Annotated

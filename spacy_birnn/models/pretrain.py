@@ -6,7 +6,7 @@ import numpy as np
 from spacy.attrs import ORTH
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
-from thinc.api import Linear, Model, chain, zero_init
+from thinc.api import Linear, Model, chain
 from thinc.types import Floats2d
 
 from ..checks import check_choice, check_positive
@@ -67,7 +67,8 @@ def build_pretrain_bilm(
     def create_objective(vocab: Vocab, tok2vec: DocsToVectors) -> PretrainModel:
         directions = _check_blind(vocab, tok2vec)
         parts = 1 if target == "words" else n_characters
-        output = Linear(parts * n_classes, init_W=zero_init)
+        # Not from 0: the encoder would wait until the output has learned how frequent words are
+        output: Model[Floats2d, Floats2d] = Linear(parts * n_classes)
         model: PretrainModel = chain(tok2vec, _states(directions), output)
         model.set_ref("tok2vec", tok2vec)
         model.set_ref("output_layer", output)
