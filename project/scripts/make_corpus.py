@@ -345,6 +345,7 @@ def to_doc(text: Text, vocab: Vocab) -> Doc:
         ents=[token.iob for token in tokens],
         sent_starts=[i == 0 for sentence in text.sentences for i in range(len(sentence))],
     )
+    doc.spans["sc"] = list(doc.ents)  # for spaCy's span categorizer
     doc.cats = {sentiment: float(sentiment == text.sentiment) for sentiment in SENTIMENTS}
     if text.mark is not None:
         start, label = text.mark.index, str(text.mark.distance)

@@ -81,7 +81,8 @@ def tiny():
 
 def marked(docs):
     """All ambiguous words: the document, the span and the name of its group."""
-    return [(doc, span, group) for doc in docs for group in doc.spans for span in doc.spans[group]]
+    groups = [(doc, group) for doc in docs for group in GROUPS if group in doc.spans]
+    return [(doc, span, group) for doc, group in groups for span in doc.spans[group]]
 
 
 def reading(span):
