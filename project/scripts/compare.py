@@ -1,5 +1,5 @@
-"""Evaluate several pipelines on the same corpus and write their scores side by side, as JSON and as a
-Markdown table."""
+"""Evaluate several pipelines on the same corpus and write their scores side by side, as JSON and as
+a Markdown table."""
 
 from pathlib import Path
 from typing import Annotated
