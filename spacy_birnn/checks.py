@@ -4,7 +4,7 @@ from typing import Any, Optional, Sequence
 
 from .errors import Errors
 
-CELLS = ("rnn", "gru", "lstm")
+CELLS = ("rnn", "gru", "lstm", "peephole_lstm", "grid_lstm")
 
 
 def check_positive(name: str, value: Any, *, where: str, even: bool = False) -> None:
@@ -37,6 +37,7 @@ def check_recurrent(
     cell: str,
     direction: str,
     merge: str,
+    stack: str,
     dropout: Optional[float],
     locked_dropout: Optional[float],
 ) -> None:
@@ -44,8 +45,9 @@ def check_recurrent(
     check_positive("depth", depth, where=where)
     check_choice("cell", cell, CELLS, where=where)
     check_choice("direction", direction, ("both", "forward", "backward"), where=where)
-    check_choice("merge", merge, ("concat", "sum"), where=where)
+    check_choice("merge", merge, ("concat", "sum", "mean", "mul"), where=where)
+    check_choice("stack", stack, ("interleaved", "independent"), where=where)
     check_rate("dropout", dropout, where=where)
     check_rate("locked_dropout", locked_dropout, where=where)
-    if merge == "sum" and direction != "both":
-        raise ValueError(Errors.E002.format(direction=direction))
+    if merge != "concat" and direction != "both":
+        raise ValueError(Errors.E002.format(merge=merge, direction=direction))

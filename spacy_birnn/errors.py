@@ -16,8 +16,8 @@ class Errors(metaclass=_WithCodes):
         "'{where}'."
     )
     E002 = (
-        "merge = 'sum' adds the forward to the backward state, but direction = '{direction}' has "
-        "only one of them. Use merge = 'concat', or direction = 'both'."
+        "merge = '{merge}' joins the forward and the backward state, but direction = "
+        "'{direction}' has only one of them. Use merge = 'concat', or direction = 'both'."
     )
     E003 = (
         "width = {width} cannot be shared equally by two directions that are concatenated. Use "

@@ -1,18 +1,20 @@
 """The bidirectional recurrent layer."""
 
-from typing import List, Literal, Optional, Tuple, cast
+from typing import Literal, Optional, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..checks import check_positive, check_recurrent
-from .cells import CELLS, Plan, run
+from .cells import Plan
 from .dropout import locked_dropout as lock_dropout
+from .recurrent import GridLSTMLayer, RecurrentLayer
 
-Cell = Literal["rnn", "gru", "lstm"]
+Cell = Literal["rnn", "gru", "lstm", "peephole_lstm", "grid_lstm"]
 Direction = Literal["both", "forward", "backward"]
-Merge = Literal["concat", "sum"]
+Merge = Literal["concat", "sum", "mean", "mul"]
+Stack = Literal["interleaved", "independent"]
 
 
 class BiRNN(nn.Module):
@@ -21,22 +23,26 @@ class BiRNN(nn.Module):
 
         f_t = cell(x_t, f_{t-1})      b_t = cell'(x_t, b_{t+1})      y_t = merge(f_t, b_t)
 
-    The two directions have weights of their own. Each layer of the stack reads the merged output
-    of the one below. Outputs do not depend on the other sequences of the batch.
+    The two directions have weights of their own. Outputs do not depend on the other sequences of
+    the batch.
 
     input_width (int): Width of the input rows, at least 1.
     hidden_width (int): Width of the state of one direction, at least 1. Recommended: 32 to 256.
-    cell (str): "rnn", "gru" or "lstm" (see `cells`). An LSTM's forget gate starts open, with a bias
-        of 1 (Jozefowicz et al. 2015).
+    cell (str): "rnn", "gru", "lstm", "peephole_lstm" (see `cells`) or "grid_lstm" (see
+        `recurrent.GridLSTMLayer`). An LSTM's forget gate starts open, with a bias of 1.
     depth (int): Number of layers, at least 1. Recommended: 1 to 3.
     direction (str): "both", "forward" or "backward".
-    merge (str): "concat" (output width 2 * hidden_width) or "sum" (hidden_width). "sum" needs
-        both directions.
+    merge (str): "concat" (output width 2 * hidden_width), or one of "sum", "mean" and "mul"
+        (element by element; hidden_width), which need both directions.
+    stack (str): "interleaved": each layer reads the merged output of the one below. "independent":
+        each direction has a stack of its own, and they are merged at the top (Peters et al. 2018,
+        https://arxiv.org/abs/1802.05365), so that no state has seen both sides of its word. With
+        one layer or one direction they are the same.
     dropout (Optional[float]): Dropout between the layers of the stack, 0 <= dropout < 1. None
         follows the rate given to `forward`.
     locked_dropout (Optional[float]): Locked dropout on the input and on the output, 0 <= rate < 1.
         None follows the rate given to `forward`.
-    RAISES (ValueError): E001 for an impossible value, E002 for "sum" with one direction.
+    RAISES (ValueError): E001 for an impossible value, E002 for a merge of one direction.
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class BiRNN(nn.Module):
         depth: int = 1,
         direction: Direction = "both",
         merge: Merge = "concat",
+        stack: Stack = "interleaved",
         dropout: Optional[float] = None,
         locked_dropout: Optional[float] = None,
     ):
@@ -60,20 +67,23 @@ class BiRNN(nn.Module):
             cell=cell,
             direction=direction,
             merge=merge,
+            stack=stack,
             dropout=dropout,
             locked_dropout=locked_dropout,
         )
         self.reverse = {"both": (False, True), "forward": (False,), "backward": (True,)}[direction]
+        self.merge = merge
+        self.independent = stack == "independent"
         self.dropout = dropout
         self.locked_dropout = locked_dropout
-        self.layers = nn.ModuleList()
-        for _ in range(depth):
-            layer = RecurrentLayer(
-                input_width, hidden_width, cell=cell, reverse=self.reverse, merge=merge
-            )
-            self.layers.append(layer)
-            input_width = layer.output_width
-        self.output_width = input_width
+        self.output_width = hidden_width * (len(self.reverse) if merge == "concat" else 1)
+        above = hidden_width if self.independent else self.output_width
+        self.layers = nn.ModuleList(
+            GridLSTMLayer(width, hidden_width, lowest=not i, reverse=self.reverse)
+            if cell == "grid_lstm"
+            else RecurrentLayer(width, hidden_width, cell=cell, reverse=self.reverse)
+            for i, width in enumerate([input_width] + [above] * (depth - 1))
+        )
 
     def forward(self, X: Tensor, lengths: np.ndarray, drop: float = 0.0) -> Tuple[Tensor, Tensor]:
         """Run the stack over a batch of sequences.
@@ -93,70 +103,34 @@ class BiRNN(nn.Module):
         between = self._rate(self.dropout, drop)
         plan = Plan(lengths, self.reverse, X.device)
         lengths_ = torch.as_tensor(lengths, device=X.device)
-        X = lock_dropout(X, lengths_, locked)
-        for i, layer in enumerate(cast(List[RecurrentLayer], self.layers)):
+        X = lock_dropout(X, lengths_, locked).unsqueeze(0)
+        memory = None
+        for i, layer in enumerate(self.layers):
             if i and between:
                 X = nn.functional.dropout(X, between)
-            X, states = layer(X, plan)
-        return lock_dropout(X, lengths_, locked), self._final(layer, states, lengths_)
+            states, memory = layer(X, plan, memory)
+            X = states if self.independent else self._merged(states).unsqueeze(0)
+        output = lock_dropout(self._merged(states), lengths_, locked)
+        return output, self._final(states, lengths_)
 
-    def _final(self, layer: "RecurrentLayer", states: Tensor, lengths: Tensor) -> Tensor:
+    def _merged(self, states: Tensor) -> Tensor:
+        """(directions, rows, hidden_width) -> (rows, output_width)"""
+        if self.merge == "concat":
+            return torch.cat(list(states), dim=1)
+        if self.merge == "mul":
+            return states[0] * states[1]
+        return states.mean(dim=0) if self.merge == "mean" else states.sum(dim=0)
+
+    def _final(self, states: Tensor, lengths: Tensor) -> Tensor:
         """The state of each direction where it ends, merged."""
         first = lengths.cumsum(0) - lengths
         some = lengths > 0
         ends = [first if reverse else first + lengths - 1 for reverse in self.reverse]
         final = torch.stack([part[end[some]] for part, end in zip(states, ends)])
         finals = states.new_zeros((len(lengths), self.output_width))
-        return finals.masked_scatter(some.unsqueeze(1), layer.merged(final))
+        return finals.masked_scatter(some.unsqueeze(1), self._merged(final))
 
     def _rate(self, own: Optional[float], given: float) -> float:
         if not self.training:
             return 0.0
         return given if own is None else own
-
-
-class RecurrentLayer(nn.Module):
-    """One layer of the stack: the weights of its directions, W (directions, input_width, gates *
-    hidden_width), U (directions, hidden_width, gates * hidden_width) and b. A gate thus has
-    (input_width + hidden_width) * hidden_width + hidden_width parameters for each direction."""
-
-    def __init__(
-        self,
-        input_width: int,
-        hidden_width: int,
-        *,
-        cell: Cell,
-        reverse: Tuple[bool, ...],
-        merge: Merge,
-    ):
-        super().__init__()
-        self.cell = CELLS[cell]
-        self.merge = merge
-        self.output_width = hidden_width * (len(reverse) if merge == "concat" else 1)
-        size = self.cell.gates * hidden_width
-        self.W = nn.Parameter(torch.empty(len(reverse), input_width, size))
-        self.U = nn.Parameter(torch.empty(len(reverse), hidden_width, size))
-        self.b = nn.Parameter(torch.zeros(len(reverse), 1, size))
-        self._init_weights(hidden_width)
-
-    @torch.no_grad()
-    def _init_weights(self, hidden_width: int) -> None:
-        """Glorot for the input, orthogonal for the recurrence (Saxe et al. 2014), biases 0."""
-        for W, U in zip(self.W, self.U):
-            for gate in W.split(hidden_width, dim=1):
-                nn.init.xavier_uniform_(gate)
-            for gate in U.split(hidden_width, dim=1):
-                gate.copy_(nn.init.orthogonal_(torch.empty(hidden_width, hidden_width)))
-        if self.cell is CELLS["lstm"]:
-            forget = slice(2 * hidden_width, 3 * hidden_width)
-            self.b[..., forget] = 1.0
-
-    def forward(self, X: Tensor, plan: Plan) -> Tuple[Tensor, Tensor]:
-        """The merged output, shape (rows, output_width), and the states, shape (directions, rows,
-        hidden_width)."""
-        states = run(self.cell, X, self.W, self.U, self.b, plan)
-        return self.merged(states), states
-
-    def merged(self, states: Tensor) -> Tensor:
-        """(directions, rows, hidden_width) -> (rows, output_width)"""
-        return states.sum(dim=0) if self.merge == "sum" else torch.cat(list(states), dim=1)

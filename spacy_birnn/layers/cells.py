@@ -7,15 +7,15 @@ and a step is left with one product and a few element-wise operations.
 
 A cell is two functions on arrays of shape (directions, rows, ...), the rows in time-major order:
 `forward` turns the projected input into states, `backward` the gradient of the states into that of
-the projected input and that of the product of the state before with the recurrent weights.
+the projected input, that of the product of the state before with the recurrent weights, and those
+of any further weights. `recurrent` makes layers of them.
 """
 
-from typing import Any, Dict, Iterator, List, Tuple, Type
+from typing import Any, Dict, Iterator, List, Optional, Tuple, Type
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
 from .packing import invert, time_major
 
@@ -60,29 +60,42 @@ class Plan:
         shifted[:, self.n_first :] = states[:, self.before]
         return shifted
 
+    def flat_before(self, states: Tensor) -> Tensor:
+        """The same for states in flat order, which stay in flat order."""
+        ordered = torch.stack([part[rows] for part, rows in zip(states, self.rows)])
+        shifted = self.state_before(ordered)
+        return torch.stack([part[places] for part, places in zip(shifted, self.places)])
+
 
 class Cell:
     """What every cell provides."""
 
     # Number of gates: how many times the state's width the projected input has
     gates: int
-    # PyTorch's own module, and where it has each of our gates
-    module: Type[Any]
+    # PyTorch's own module, where it has one, and where that has each of our gates
+    module: Optional[Type[Any]] = None
     torch_gates: Tuple[int, ...]
+    # The gate whose bias starts at 1, so that the memory is kept at first
+    forget: Optional[int] = None
+    # How many weights each unit has from its memory to its gates
+    peepholes = 0
 
     @staticmethod
-    def forward(X: Tensor, U: Tensor, plan: Plan) -> Tuple[Tensor, Any]:
+    def forward(X: Tensor, plan: Plan, *weights: Tensor) -> Tuple[Tensor, Any]:
         """The states, shape (directions, rows, width), and what `backward` needs beside them.
 
         X (Tensor): The projected input, shape (directions, rows, gates * width); overwritten.
-        U (Tensor): Recurrent weights, shape (directions, width, gates * width).
+        *weights (Tensor): The recurrent weights U, shape (directions, width, gates * width), and
+            of a cell that has any the peepholes, shape (directions, 1, peepholes * width).
         """
         raise NotImplementedError  # pragma: no cover
 
     @staticmethod
-    def backward(dH: Tensor, H: Tensor, saved: Any, U: Tensor, plan: Plan) -> Tuple[Tensor, Tensor]:
+    def backward(
+        dH: Tensor, H: Tensor, saved: Any, plan: Plan, *weights: Tensor
+    ) -> Tuple[Tensor, ...]:
         """The gradients of the projected input and of h_{t-1} U, both of shape (directions, rows,
-        gates * width).
+        gates * width), and those of further weights.
 
         dH (Tensor): The gradient of the states; overwritten.
         H (Tensor): The states.
@@ -103,7 +116,8 @@ class RNN(Cell):
     torch_gates = (0,)
 
     @staticmethod
-    def forward(X: Tensor, U: Tensor, plan: Plan) -> Tuple[Tensor, Any]:
+    def forward(X: Tensor, plan: Plan, *weights: Tensor) -> Tuple[Tensor, Any]:
+        (U,) = weights
         before = None
         for (h,) in plan.steps(X):
             if before is not None:
@@ -113,7 +127,10 @@ class RNN(Cell):
         return X, ()
 
     @staticmethod
-    def backward(dH: Tensor, H: Tensor, saved: Any, U: Tensor, plan: Plan) -> Tuple[Tensor, Tensor]:
+    def backward(
+        dH: Tensor, H: Tensor, saved: Any, plan: Plan, *weights: Tensor
+    ) -> Tuple[Tensor, ...]:
+        (U,) = weights
         slope = 1 - H * H
         Ut = U.transpose(1, 2)
         for dh, dh_before, slope_now, _ in plan.steps_back(dH, slope):
@@ -134,7 +151,8 @@ class GRU(Cell):
     torch_gates = (0, 1, 2)
 
     @staticmethod
-    def forward(X: Tensor, U: Tensor, plan: Plan) -> Tuple[Tensor, Any]:
+    def forward(X: Tensor, plan: Plan, *weights: Tensor) -> Tuple[Tensor, Any]:
+        (U,) = weights
         width = U.shape[1]
         H = X.new_empty((*X.shape[:2], width))
         product = torch.zeros_like(H)  # U_n h_{t-1}
@@ -156,7 +174,10 @@ class GRU(Cell):
         return H, (X, product)
 
     @staticmethod
-    def backward(dH: Tensor, H: Tensor, saved: Any, U: Tensor, plan: Plan) -> Tuple[Tensor, Tensor]:
+    def backward(
+        dH: Tensor, H: Tensor, saved: Any, plan: Plan, *weights: Tensor
+    ) -> Tuple[Tensor, ...]:
+        (U,) = weights
         gates, product = saved
         r, z, n = gates.chunk(3, dim=-1)
         slope_n = (1 - z) * (1 - n * n)
@@ -183,9 +204,11 @@ class LSTM(Cell):
     gates = 4
     module = nn.LSTM
     torch_gates = (1, 2, 0, 3)
+    forget = 2
 
     @staticmethod
-    def forward(X: Tensor, U: Tensor, plan: Plan) -> Tuple[Tensor, Any]:
+    def forward(X: Tensor, plan: Plan, *weights: Tensor) -> Tuple[Tensor, Any]:
+        (U,) = weights
         width = U.shape[1]
         # So that one sigmoid serves all four gates: tanh(x) = 2 sigmoid(2 x) - 1
         double = torch.ones(4 * width, dtype=X.dtype, device=X.device)
@@ -209,7 +232,10 @@ class LSTM(Cell):
         return H, (X, C, squashed)
 
     @staticmethod
-    def backward(dH: Tensor, H: Tensor, saved: Any, U: Tensor, plan: Plan) -> Tuple[Tensor, Tensor]:
+    def backward(
+        dH: Tensor, H: Tensor, saved: Any, plan: Plan, *weights: Tensor
+    ) -> Tuple[Tensor, ...]:
+        (U,) = weights
         gates, C, squashed = saved
         width = U.shape[1]
         g, i, f, o = gates.chunk(4, dim=-1)
@@ -234,55 +260,79 @@ class LSTM(Cell):
         return dA.flatten(2), dA.flatten(2)
 
 
-CELLS: Dict[str, Type[Cell]] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
+class PeepholeLSTM(Cell):
+    """An LSTM whose gates see the memory: i_t and f_t add p_i * c_{t-1} and p_f * c_{t-1} to what
+    they are made of, o_t adds p_o * c_t (Gers and Schmidhuber 2000,
+    https://doi.org/10.1109/IJCNN.2000.861302). Gates as in LSTM; peepholes in the order i, f, o."""
 
-
-def run(cell: Type[Cell], X: Tensor, W: Tensor, U: Tensor, b: Tensor, plan: Plan) -> Tensor:
-    """Run a cell over a batch, in the way that is faster: PyTorch's own kernel where no gradient is
-    needed or where a step has hardly more than one sequence, `Recurrence` elsewhere.
-
-    X (Tensor): The rows, shape (rows, input_width), in flat order.
-    W, U, b (Tensor): Weights, shape (directions, input_width | width | 1, gates * width).
-    RETURNS (Tensor): The states, shape (directions, rows, width), in flat order.
-    """
-    if torch.is_grad_enabled() and plan.mean_size > 2:
-        projected = torch.baddbmm(b, X.expand(len(W), -1, -1), W)
-        return Recurrence.apply(projected, U, cell, plan)
-    n_directions, width, _ = U.shape
-    weights = {}
-    for part, name in ((W, "weight_ih"), (U, "weight_hh"), (b, "bias_ih"), (0 * b, "bias_hh")):
-        gates = part.unflatten(2, (cell.gates, width))[:, :, cell.torch_gates, :].flatten(2)
-        for values, suffix in zip(gates, ("_l0", "_l0_reverse")):
-            weights[name + suffix] = values.flatten() if "bias" in name else values.T
-    kernel = cell.module(X.shape[1], width, bidirectional=n_directions == 2, device="meta")
-    packed = PackedSequence(X[plan.rows[0]], torch.as_tensor(plan.sizes))
-    states = torch.func.functional_call(kernel, weights, (packed,))[0].data
-    return states[plan.places[0]].unflatten(1, (n_directions, width)).transpose(0, 1)
-
-
-class Recurrence(torch.autograd.Function):
-    """Run a cell over a batch.
-
-    projected (Tensor): W x + b of each row for each direction, shape (directions, rows, gates *
-        width), in flat order.
-    U (Tensor): Recurrent weights, shape (directions, width, gates * width).
-    RETURNS (Tensor): The states, shape (directions, rows, width), in flat order.
-    """
+    gates = 4
+    forget = 2
+    peepholes = 3
 
     @staticmethod
-    def forward(ctx: Any, projected: Tensor, U: Tensor, cell: Type[Cell], plan: Plan) -> Tensor:
-        X = torch.stack([part[rows] for part, rows in zip(projected, plan.rows)])
-        H, saved = cell.forward(X, U, plan)
-        ctx.cell, ctx.plan, ctx.saved = cell, plan, saved
-        ctx.save_for_backward(U, H)
-        return torch.stack([part[places] for part, places in zip(H, plan.places)])
+    def forward(X: Tensor, plan: Plan, *weights: Tensor) -> Tuple[Tensor, Any]:
+        U, P = weights
+        width = U.shape[1]
+        H = X.new_empty((*X.shape[:2], width))
+        C, squashed = torch.empty_like(H), torch.empty_like(H)
+        P_if, p_o = P[..., : 2 * width].unflatten(2, (2, width)), P[..., 2 * width :]
+        g, _, f, o = X.chunk(4, dim=-1)
+        i_f = X[..., width : 3 * width]
+        before = c_before = None
+        for gates, g_now, i_f_now, f_now, o_now, h, c, squashed_now in plan.steps(
+            X, g, i_f, f, o, H, C, squashed
+        ):
+            if before is not None and c_before is not None:
+                before, c_before = before[:, : h.shape[1]], c_before[:, : h.shape[1]]
+                gates.baddbmm_(before, U)
+                i_f_now.unflatten(2, (2, width)).addcmul_(c_before.unsqueeze(2), P_if)
+            i_f_now.sigmoid_()
+            g_now.copy_(_tanh(g_now))
+            torch.mul(g_now, i_f_now[..., :width], out=c)
+            if c_before is not None:
+                c.addcmul_(f_now, c_before)
+            o_now.addcmul_(c, p_o).sigmoid_()
+            squashed_now.copy_(_tanh(c))
+            torch.mul(o_now, squashed_now, out=h)
+            before, c_before = h, c
+        return H, (X, C, squashed)
 
     @staticmethod
-    def backward(ctx: Any, dY: Tensor) -> Any:
-        U, H = ctx.saved_tensors
-        plan = ctx.plan
-        dH = torch.stack([part[rows] for part, rows in zip(dY, plan.rows)])
-        dX, dA = ctx.cell.backward(dH, H, ctx.saved, U, plan)
-        dU = torch.bmm(H[:, plan.before].transpose(1, 2), dA[:, plan.n_first :])
-        d_projected = torch.stack([part[places] for part, places in zip(dX, plan.places)])
-        return d_projected, dU, None, None
+    def backward(
+        dH: Tensor, H: Tensor, saved: Any, plan: Plan, *weights: Tensor
+    ) -> Tuple[Tensor, ...]:
+        U, P = weights
+        gates, C, squashed = saved
+        width = U.shape[1]
+        g, i, f, o = gates.chunk(4, dim=-1)
+        p_i, p_f, p_o = P.chunk(3, dim=-1)
+        C_before = plan.state_before(C)
+        slope_o = squashed * o * (1 - o)
+        slope_c = o * (1 - squashed * squashed) + slope_o * p_o
+        slopes = torch.stack([i * (1 - g * g), g * i * (1 - i), C_before * f * (1 - f)], dim=2)
+        # How the memory before reaches the one after: kept, and through the gates i and f
+        through = f + slopes[:, :, 1] * p_i + slopes[:, :, 2] * p_f
+        dA = gates.new_empty((*gates.shape[:2], 4, width))
+        dC = torch.zeros_like(C)
+        Ut = U.transpose(1, 2)
+        arrays = (dH, dC, dA, slope_o, slope_c, slopes, through)
+        for step in plan.steps_back(*arrays):
+            dh, dh_before, dc, dc_before, da, _, slope_o_now, _, slope_c_now, _ = step[:10]
+            slopes_now, _, through_now, _ = step[10:]
+            torch.mul(dh, slope_o_now, out=da[:, :, 3])
+            dc.addcmul_(dh, slope_c_now)
+            torch.mul(dc.unsqueeze(2), slopes_now, out=da[:, :, :3])
+            if dh_before is not None:
+                torch.mul(dc, through_now, out=dc_before)
+                dh_before.baddbmm_(da.flatten(2), Ut)
+        seen = torch.stack([C_before, C_before, C], dim=2)
+        dP = (dA[:, :, 1:] * seen).sum(dim=1, keepdim=True).flatten(2)
+        return dA.flatten(2), dA.flatten(2), dP
+
+
+CELLS: Dict[str, Type[Cell]] = {
+    "rnn": RNN,
+    "gru": GRU,
+    "lstm": LSTM,
+    "peephole_lstm": PeepholeLSTM,
+}

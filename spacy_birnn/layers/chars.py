@@ -14,7 +14,7 @@ class CharRNN(nn.Module):
     rows (int): Rows of the character table, at least 1.
     char_width (int): Width of a character's embedding. Recommended: 16 to 64.
     hidden_width (int): Width of one direction's state. Recommended: 16 to 64.
-    cell (str): "rnn", "gru" or "lstm".
+    cell (str): As in `BiRNN`.
     """
 
     def __init__(self, rows: int, char_width: int, hidden_width: int, *, cell: Cell = "lstm"):

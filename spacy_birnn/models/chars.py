@@ -31,7 +31,7 @@ def build_char_rnn(
     char_width (int): Width of a character's embedding. Recommended: 16 to 64.
     rows (int): Rows of the character table; a character's row is its code point modulo `rows`.
         Recommended: 256 to 8192, more for large scripts.
-    cell (str): "rnn", "gru" or "lstm".
+    cell (str): "rnn", "gru", "lstm", "peephole_lstm" or "grid_lstm".
     max_chars (int): Of a longer word only the beginning and the end are read, half of max_chars
         each. Recommended: 20 to 50.
     """

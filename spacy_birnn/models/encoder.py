@@ -19,6 +19,7 @@ def build_birnn_encoder(
     cell: str = "lstm",
     direction: str = "both",
     merge: str = "concat",
+    stack: str = "interleaved",
     dropout: Optional[float] = None,
     locked_dropout: Optional[float] = None,
 ) -> Encoder:
@@ -29,9 +30,11 @@ def build_birnn_encoder(
     width (int): Width of the output. With direction "both" and merge "concat" each direction has
         half of it, so it is even. Recommended: 64 to 300.
     depth (int): Number of layers. Recommended: 1 to 3; more need more data.
-    cell (str): "rnn", "gru" or "lstm".
+    cell (str): "rnn", "gru", "lstm", "peephole_lstm" or "grid_lstm".
     direction (str): "both", "forward" or "backward".
-    merge (str): How the two directions become one vector: "concat" or "sum".
+    merge (str): How the two directions become one vector: "concat", "sum", "mean" or "mul".
+    stack (str): "interleaved": a layer reads both directions of the one below. "independent": each
+        direction has a stack of its own, as a language model needs.
     dropout (Optional[float]): Dropout between layers. null follows [training] dropout.
     locked_dropout (Optional[float]): Dropout on the input and the output, with one mask for a whole
         document. null follows [training] dropout. Recommended: 0.2 to 0.5.
@@ -44,6 +47,7 @@ def build_birnn_encoder(
         "cell": cell,
         "direction": direction,
         "merge": merge,
+        "stack": stack,
         "dropout": dropout,
         "locked_dropout": locked_dropout,
     }

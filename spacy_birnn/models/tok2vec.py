@@ -18,6 +18,7 @@ def build_birnn_tok2vec(
     cell: str = "lstm",
     direction: str = "both",
     merge: str = "concat",
+    stack: str = "interleaved",
     dropout: Optional[float] = None,
     locked_dropout: Optional[float] = None,
     embed_width: int = 96,
@@ -31,9 +32,11 @@ def build_birnn_tok2vec(
 
     width (int): Width of the output, even. Recommended: 64 to 300.
     depth (int): Number of recurrent layers. Recommended: 1 to 3.
-    cell (str): "rnn", "gru" or "lstm".
+    cell (str): "rnn", "gru", "lstm", "peephole_lstm" or "grid_lstm".
     direction (str): "both", "forward" or "backward".
-    merge (str): How the two directions become one vector: "concat" or "sum".
+    merge (str): How the two directions become one vector: "concat", "sum", "mean" or "mul".
+    stack (str): "interleaved": a layer reads both directions of the one below. "independent": each
+        direction has a stack of its own, as a language model needs.
     dropout (Optional[float]): Dropout between layers. null follows [training] dropout.
     locked_dropout (Optional[float]): Dropout on the encoder's input and output, with one mask for a
         whole document. null follows [training] dropout. Recommended: 0.2 to 0.5.
@@ -67,6 +70,7 @@ def build_birnn_tok2vec(
             cell=cell,
             direction=direction,
             merge=merge,
+            stack=stack,
             dropout=dropout,
             locked_dropout=locked_dropout,
         ),

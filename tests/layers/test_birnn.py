@@ -6,6 +6,7 @@ from torch.nn.utils.rnn import pack_sequence, unpack_sequence
 from spacy_birnn.layers.birnn import BiRNN
 
 LENGTHS = np.array([4, 1, 0, 6, 2])
+ALL_CELLS = ("rnn", "gru", "lstm", "peephole_lstm", "grid_lstm")
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 TORCH_MODULES = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
 # Where our gates (LSTM: g, i, f, o) stand among those of PyTorch (LSTM: i, f, g, o)
@@ -73,11 +74,11 @@ def test_a_traced_example():
     )
 
 
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", ALL_CELLS)
 @pytest.mark.parametrize("depth", [1, 2])
-@pytest.mark.parametrize("merge", ["concat", "sum"])
-def test_a_sequence_has_the_same_output_alone_and_in_any_batch(cell, depth, merge):
-    birnn = BiRNN(3, 4, cell=cell, depth=depth, merge=merge).eval()
+@pytest.mark.parametrize("stack", ["interleaved", "independent"])
+def test_a_sequence_has_the_same_output_alone_and_in_any_batch(cell, depth, stack):
+    birnn = BiRNN(3, 4, cell=cell, depth=depth, stack=stack).eval()
     sequences = rows(3).split(LENGTHS.tolist())
     for order in ([0, 1, 2, 3, 4], [3, 2, 0, 4, 1], [2, 4, 4, 3]):
         lengths = LENGTHS[order]
@@ -88,11 +89,13 @@ def test_a_sequence_has_the_same_output_alone_and_in_any_batch(cell, depth, merg
             assert torch.allclose(final, alone_final[0], atol=1e-6)
 
 
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", ALL_CELLS)
 @pytest.mark.parametrize("direction", ["both", "forward", "backward"])
-@pytest.mark.parametrize("depth", [1, 2])
-def test_training_and_prediction_give_the_same(cell, direction, depth):
-    birnn = BiRNN(3, 4, cell=cell, direction=direction, depth=depth)
+@pytest.mark.parametrize(
+    "depth, stack", [(1, "interleaved"), (2, "interleaved"), (2, "independent")]
+)
+def test_training_and_prediction_give_the_same(cell, direction, depth, stack):
+    birnn = BiRNN(3, 4, cell=cell, direction=direction, depth=depth, stack=stack)
     for layer in birnn.layers:
         torch.nn.init.normal_(layer.b)
     X = rows(3)
@@ -103,7 +106,7 @@ def test_training_and_prediction_give_the_same(cell, direction, depth):
         assert torch.allclose(ours, theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", ALL_CELLS)
 @pytest.mark.parametrize("direction", ["both", "forward", "backward"])
 def test_the_gradient_of_a_batch_is_the_sum_of_its_sequences(cell, direction):
     birnn = BiRNN(3, 4, cell=cell, direction=direction).double()
@@ -141,7 +144,7 @@ def test_a_batch_without_rows(lengths):
 @pytest.mark.parametrize(
     "direction, seen", [("forward", range(0, 3)), ("backward", range(2, 6)), ("both", range(0, 6))]
 )
-@pytest.mark.parametrize("cell", GATES)
+@pytest.mark.parametrize("cell", ALL_CELLS)
 def test_the_direction_says_which_rows_an_output_knows_of(cell, direction, seen):
     birnn = BiRNN(3, 4, cell=cell, direction=direction)
     X = rows(3).requires_grad_()
@@ -152,12 +155,43 @@ def test_the_direction_says_which_rows_an_output_knows_of(cell, direction, seen)
     assert touched == [first + i for i in seen]
 
 
-def test_merge_sum_adds_what_concat_sets_side_by_side():
-    concat, summed = BiRNN(3, 4, merge="concat"), BiRNN(3, 4, merge="sum")
-    summed.load_state_dict(concat.state_dict())
+@pytest.mark.parametrize(
+    "merge, join",
+    [
+        ("sum", lambda forward, backward: forward + backward),
+        ("mean", lambda forward, backward: (forward + backward) / 2),
+        ("mul", lambda forward, backward: forward * backward),
+    ],
+)
+def test_the_other_merges_join_what_concat_sets_side_by_side(merge, join):
+    concat, merged = BiRNN(3, 4, merge="concat"), BiRNN(3, 4, merge=merge)
+    merged.load_state_dict(concat.state_dict())
     X = rows(3)
-    for both, added in zip(concat(X, LENGTHS), summed(X, LENGTHS)):
-        assert torch.allclose(both[:, :4] + both[:, 4:], added, atol=1e-6)
+    for both, joined in zip(concat(X, LENGTHS), merged(X, LENGTHS)):
+        assert torch.allclose(join(both[:, :4], both[:, 4:]), joined, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", ALL_CELLS)
+@pytest.mark.parametrize("stack, leaks", [("interleaved", True), ("independent", False)])
+def test_only_independent_stacks_keep_the_two_sides_of_a_word_apart(cell, stack, leaks):
+    birnn = BiRNN(3, 4, cell=cell, depth=2, stack=stack)
+    X = rows(3).requires_grad_()
+    outputs, _ = birnn(X, LENGTHS)
+    first, third = 5, 5 + 2  # of the sequence with 6 rows
+    outputs[third, :4].sum().backward()
+    touched = X.grad.abs().sum(dim=1).nonzero()[:, 0].tolist()
+    assert touched == list(range(first, first + 6) if leaks else range(first, third + 1))
+
+
+def test_independent_stacks_are_those_of_a_forward_and_a_backward_model():
+    both = BiRNN(3, 4, depth=3, stack="independent")
+    X, parts = rows(3), []
+    for n, direction in enumerate(["forward", "backward"]):
+        one = BiRNN(3, 4, depth=3, direction=direction)
+        one.load_state_dict({k: v[n : n + 1] for k, v in both.state_dict().items()})
+        parts.append(one(X, LENGTHS))
+    for ours, forward, backward in zip(both(X, LENGTHS), *parts):
+        assert torch.allclose(ours, torch.cat([forward, backward], dim=1), atol=1e-6)
 
 
 @pytest.mark.parametrize("cell", GATES)
@@ -170,9 +204,21 @@ def test_the_number_of_parameters_is_that_of_the_formula(cell, merge, layer_inpu
     assert birnn.output_width == layer_input
 
 
-def test_the_forget_gate_of_an_lstm_starts_open():
-    (layer,) = BiRNN(3, 2, cell="lstm").layers
-    assert layer.b[:, 0].tolist() == [[0, 0, 0, 0, 1, 1, 0, 0]] * 2
+def test_a_peephole_lstm_adds_three_weights_a_unit_and_a_grid_doubles_the_lstm():
+    def count(**settings):
+        return sum(param.numel() for param in BiRNN(3, 5, **settings).parameters())
+
+    lstm = count()
+    assert count(cell="peephole_lstm") == lstm + 2 * 3 * 5
+    assert count(cell="grid_lstm") == 2 * lstm + 2 * 3 * 5
+    assert count(cell="grid_lstm", depth=2) == 2 * count(depth=2) + 2 * 3 * 5
+
+
+@pytest.mark.parametrize("cell", ["lstm", "peephole_lstm", "grid_lstm"])
+def test_the_forget_gates_of_an_lstm_start_open(cell):
+    (layer,) = BiRNN(3, 2, cell=cell).layers
+    blocks = 2 if cell == "grid_lstm" else 1
+    assert layer.b[:, 0].tolist() == [[0, 0, 0, 0, 1, 1, 0, 0] * blocks] * 2
 
 
 @pytest.mark.parametrize("setting", ["dropout", "locked_dropout"])
@@ -210,7 +256,9 @@ def test_locked_dropout_drops_an_output_feature_for_a_whole_sequence():
         ({"depth": True}, "BIRNN-E001.*depth.*True"),
         ({"cell": "transformer"}, "BIRNN-E001.*cell.*'rnn', 'gru', 'lstm'.*transformer"),
         ({"direction": "up"}, "BIRNN-E001.*direction.*up"),
-        ({"merge": "mean"}, "BIRNN-E001.*merge.*mean"),
+        ({"merge": "max"}, "BIRNN-E001.*merge.*max"),
+        ({"stack": "apart"}, "BIRNN-E001.*stack.*apart"),
+        ({"merge": "mul", "direction": "forward"}, "BIRNN-E002.*mul.*forward"),
         ({"dropout": 1.0}, "BIRNN-E001.*dropout.*1.0"),
         ({"locked_dropout": -0.1}, "BIRNN-E001.*locked_dropout.*-0.1"),
         ({"merge": "sum", "direction": "forward"}, "BIRNN-E002.*forward"),

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from spacy_birnn.layers.cells import CELLS, Plan, Recurrence
+from spacy_birnn.layers.cells import CELLS, Plan
+from spacy_birnn.layers.recurrent import GridLSTMLayer, Recurrence
 
 RAGGED = np.array([3, 0, 1, 5, 3])
 WIDTH = 2
@@ -29,18 +30,31 @@ def lstm_step(x, h, c, U):
     return sigmoid(o) * np.tanh(c), c
 
 
-STEPS = {"rnn": rnn_step, "gru": gru_step, "lstm": lstm_step}
+def peephole_step(x, h, c, U, P):
+    (g, i, f, o), (p_i, p_f, p_o) = np.split(x + h @ U, 4), np.split(P[0], 3)
+    c = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * np.tanh(g)
+    return sigmoid(o + p_o * c) * np.tanh(c), c
 
 
-def naive(cell, projected, U, lengths, reverse):
+STEPS = {"rnn": rnn_step, "gru": gru_step, "lstm": lstm_step, "peephole_lstm": peephole_step}
+
+
+def walk(lengths, backward):
+    """The rows of each sequence, in the order of reading."""
+    for i, length in enumerate(lengths):
+        rows = range(sum(lengths[:i]), sum(lengths[:i]) + length)
+        yield reversed(rows) if backward else rows
+
+
+def naive(cell, projected, weights, lengths, reverse):
     """One sequence after the other, one row after the other, one direction after the other."""
     outputs = np.zeros((len(reverse), len(projected[0]), WIDTH))
     for direction, backward in enumerate(reverse):
-        for i, length in enumerate(lengths):
-            rows = range(sum(lengths[:i]), sum(lengths[:i]) + length)
+        for rows in walk(lengths, backward):
             h, c = np.zeros(WIDTH), np.zeros(WIDTH)
-            for row in reversed(rows) if backward else rows:
-                h, c = STEPS[cell](projected[direction, row], h, c, U[direction])
+            for row in rows:
+                own = [part[direction] for part in weights]
+                h, c = STEPS[cell](projected[direction, row], h, c, *own)
                 outputs[direction, row] = h
     return outputs
 
@@ -48,22 +62,26 @@ def naive(cell, projected, U, lengths, reverse):
 def problem(cell, n_directions, lengths):
     generator = torch.Generator().manual_seed(0)
     size = CELLS[cell].gates * WIDTH
-    projected = torch.randn(
-        n_directions, int(sum(lengths)), size, generator=generator, dtype=torch.double
-    )
-    U = torch.randn(n_directions, WIDTH, size, generator=generator, dtype=torch.double)
-    return projected.requires_grad_(), U.requires_grad_()
+    shapes = [(int(sum(lengths)), size), (WIDTH, size)]
+    if CELLS[cell].peepholes:
+        shapes.append((1, CELLS[cell].peepholes * WIDTH))
+    return [
+        torch.randn(n_directions, *shape, generator=generator, dtype=torch.double).requires_grad_()
+        for shape in shapes
+    ]
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("reverse", [(False,), (True,), (False, True)])
 @pytest.mark.parametrize("lengths", [RAGGED, np.array([1]), np.array([0, 4])])
 def test_states_are_those_of_the_equations(cell, reverse, lengths):
-    projected, U = problem(cell, len(reverse), lengths)
+    projected, *weights = problem(cell, len(reverse), lengths)
     given = projected.detach().clone()
     plan = Plan(lengths, reverse, projected.device)
-    states = Recurrence.apply(projected, U, CELLS[cell], plan)
-    expected = naive(cell, given.numpy(), U.detach().numpy(), lengths, reverse)
+    states = Recurrence.apply(projected, CELLS[cell], plan, *weights)
+    expected = naive(
+        cell, given.numpy(), [part.detach().numpy() for part in weights], lengths, reverse
+    )
     np.testing.assert_allclose(states.detach().numpy(), expected, atol=1e-12)
     assert torch.equal(projected, given), "the input is the caller's"
 
@@ -73,4 +91,32 @@ def test_states_are_those_of_the_equations(cell, reverse, lengths):
 def test_gradients_are_those_of_finite_differences(cell, reverse):
     inputs = problem(cell, len(reverse), RAGGED)
     plan = Plan(RAGGED, reverse, inputs[0].device)
-    assert torch.autograd.gradcheck(lambda X, U: Recurrence.apply(X, U, CELLS[cell], plan), inputs)
+    assert torch.autograd.gradcheck(
+        lambda X, *weights: Recurrence.apply(X, CELLS[cell], plan, *weights), inputs
+    )
+
+
+def test_a_grid_has_a_block_along_time_and_a_block_up_the_stack():
+    reverse = (False, True)
+    plan = Plan(RAGGED, reverse, torch.device("cpu"))
+    layers = [GridLSTMLayer(3, WIDTH, lowest=True, reverse=reverse).double()]
+    layers.append(GridLSTMLayer(WIDTH, WIDTH, lowest=False, reverse=reverse).double())
+    X = torch.randn(2, int(RAGGED.sum()), 3, dtype=torch.double)
+    memory, outputs = None, X
+    for layer in layers:
+        torch.nn.init.normal_(layer.b)
+        outputs, memory = layer(outputs, plan, memory)
+    for direction, backward in enumerate(reverse):
+        for rows in walk(RAGGED, backward):
+            states = [(np.zeros(WIDTH), np.zeros(WIDTH)) for _ in layers]
+            for row in rows:
+                x = X[direction, row].numpy()
+                m = x @ layers[0].M[direction].detach().numpy()
+                for i, layer in enumerate(layers):
+                    W, U, b = (p[direction].detach().numpy() for p in (layer.W, layer.U, layer.b))
+                    h, c = states[i]
+                    time, depth = np.split(x @ W + b[0], 2), np.split(U, 2, axis=1)
+                    up = lstm_step(time[1], h, m, depth[1])
+                    states[i] = lstm_step(time[0], h, c, depth[0])
+                    x, m = up
+                np.testing.assert_allclose(outputs[direction, row].detach().numpy(), x, atol=1e-12)

@@ -10,7 +10,7 @@ def inputs(width=3):
 
 
 @pytest.mark.parametrize("direction", ["both", "forward", "backward"])
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "peephole_lstm", "grid_lstm"])
 def test_a_document_has_the_same_vectors_alone_and_in_any_batch(cell, direction):
     model = build_birnn_encoder(width=6, cell=cell, depth=2, direction=direction)
     Xs = inputs()

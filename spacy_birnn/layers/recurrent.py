@@ -1,0 +1,162 @@
+"""Layers of recurrent cells: the weights of each direction, and how a batch runs through them."""
+
+from typing import Any, Optional, Tuple, Type
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from .cells import CELLS, Cell, Plan
+
+
+class RecurrentLayer(nn.Module):
+    """One layer of a stack: the weights of its directions, W (directions, input_width, gates *
+    hidden_width), U (directions, hidden_width, gates * hidden_width), b and, for a cell that has
+    them, the peepholes P. A gate thus has (input_width + hidden_width) * hidden_width +
+    hidden_width parameters for each direction.
+
+    input_width (int): Width of the input.
+    hidden_width (int): Width of the state of one direction.
+    cell (str): Name of the cell, one of `cells.CELLS`.
+    reverse (Tuple[bool, ...]): For each direction whether it reads a sequence from its end.
+    """
+
+    # Times the width of the state that W, U and b have, where it is not the cell's gates
+    blocks = 1
+
+    def __init__(
+        self, input_width: int, hidden_width: int, *, cell: str, reverse: Tuple[bool, ...]
+    ):
+        super().__init__()
+        self.cell = CELLS[cell]
+        n, size = len(reverse), self.blocks * self.cell.gates * hidden_width
+        self.W = nn.Parameter(torch.empty(n, input_width, size))
+        self.U = nn.Parameter(torch.empty(n, hidden_width, size))
+        self.b = nn.Parameter(torch.zeros(n, 1, size))
+        if self.cell.peepholes:
+            self.P = nn.Parameter(torch.zeros(n, 1, self.cell.peepholes * hidden_width))
+        self._init_weights(hidden_width)
+
+    @torch.no_grad()
+    def _init_weights(self, hidden_width: int) -> None:
+        """Glorot for the input, orthogonal for the recurrence (Saxe et al. 2014), the rest 0 but a
+        forget gate's bias (Jozefowicz et al. 2015)."""
+        for W, U in zip(self.W, self.U):
+            for gate in W.split(hidden_width, dim=1):
+                nn.init.xavier_uniform_(gate)
+            for gate in U.split(hidden_width, dim=1):
+                gate.copy_(nn.init.orthogonal_(torch.empty(hidden_width, hidden_width)))
+        if self.cell.forget is not None:
+            gates = self.b.unflatten(2, (self.blocks, self.cell.gates, hidden_width))
+            gates[:, :, :, self.cell.forget] = 1.0
+
+    def forward(
+        self, X: Tensor, plan: Plan, memory: Optional[Tensor] = None
+    ) -> Tuple[Tensor, Optional[Tensor]]:
+        """Run the layer.
+
+        X (Tensor): The rows in flat order, shape (directions or 1, rows, input_width).
+        plan (Plan): The order of reading.
+        memory (Optional[Tensor]): What the layer below passed up.
+        RETURNS (tuple): The states, shape (directions, rows, hidden_width), and the memory for the
+            layer above.
+        """
+        more = (self.P,) if self.cell.peepholes else ()
+        return run(self.cell, X, self.W, self.b, plan, self.U, *more), None
+
+
+class GridLSTMLayer(RecurrentLayer):
+    """A layer of a Grid LSTM over time and depth (Kalchbrenner et al. 2015, two-dimensional,
+    https://arxiv.org/abs/1507.01526). At each step two LSTM blocks read the same, the output x of
+    the layer below and the state h of the step before, each into a memory of its own. One passes
+    its memory on along time, the other up the stack; the output is the state y of the second:
+
+        h_t, c_t = LSTM([x_t, h_{t-1}], c_{t-1})        y_t, m'_t = LSTM'([x_t, h_{t-1}], m_t)
+
+    The memory m of the lowest layer is a linear map of its input. Only the first block is a
+    recurrence; the second is computed for all steps at once.
+    """
+
+    blocks = 2
+
+    def __init__(
+        self, input_width: int, hidden_width: int, *, lowest: bool, reverse: Tuple[bool, ...]
+    ):
+        super().__init__(input_width, hidden_width, cell="lstm", reverse=reverse)
+        if lowest:
+            self.M = nn.Parameter(torch.empty(len(reverse), input_width, hidden_width))
+            for M in self.M:
+                nn.init.xavier_uniform_(M)
+
+    def forward(
+        self, X: Tensor, plan: Plan, memory: Optional[Tensor] = None
+    ) -> Tuple[Tensor, Optional[Tensor]]:
+        (W, W_up), (U, U_up), (b, b_up) = (
+            part.chunk(2, dim=2) for part in (self.W, self.U, self.b)
+        )
+        H = run(self.cell, X, W, b, plan, U)
+        X = X.expand(len(W), -1, -1)
+        if memory is None:
+            memory = torch.bmm(X, self.M)
+        gates = torch.baddbmm(b_up, X, W_up) + torch.bmm(plan.flat_before(H), U_up)
+        g, i, f, o = gates.chunk(4, dim=2)
+        memory = f.sigmoid() * memory + i.sigmoid() * g.tanh()
+        return o.sigmoid() * memory.tanh(), memory
+
+
+def run(cell: Type[Cell], X: Tensor, W: Tensor, b: Tensor, plan: Plan, *weights: Tensor) -> Tensor:
+    """Run a cell over a batch in the way that is faster: PyTorch's own kernel, if it has one, where
+    no gradient is needed or a step has hardly more than one sequence; `Recurrence` elsewhere.
+
+    X (Tensor): The rows in flat order, shape (directions or 1, rows, input_width).
+    W, b (Tensor): Weights of the input, shape (directions, input_width or 1, gates * width).
+    *weights (Tensor): Recurrent weights, as `Cell.forward` takes them.
+    RETURNS (Tensor): The states, shape (directions, rows, width), in flat order.
+    """
+    X = X.expand(len(W), -1, -1)
+    if cell.module is None or (torch.is_grad_enabled() and plan.mean_size > 2):
+        return Recurrence.apply(torch.baddbmm(b, X, W), cell, plan, *weights)
+    (U,) = weights
+    kernel = cell.module(X.shape[2], U.shape[1], device="meta")
+    sizes = torch.as_tensor(plan.sizes)
+    states = []
+    for n, (rows, places) in enumerate(zip(plan.rows, plan.places)):
+        found = {"weight_ih": W[n], "weight_hh": U[n], "bias_ih": b[n], "bias_hh": 0 * b[n]}
+        ordered = {
+            f"{name}_l0": part.unflatten(1, (cell.gates, -1))[:, cell.torch_gates].flatten(1).T
+            for name, part in found.items()
+        }
+        ordered = {k: v.flatten() if "bias" in k else v for k, v in ordered.items()}
+        packed = PackedSequence(X[n, rows], sizes)
+        states.append(torch.func.functional_call(kernel, ordered, (packed,))[0].data[places])
+    return torch.stack(states)
+
+
+class Recurrence(torch.autograd.Function):
+    """Run a cell over a batch.
+
+    projected (Tensor): W x + b of each row for each direction, shape (directions, rows, gates *
+        width), in flat order.
+    *weights (Tensor): Recurrent weights, as `Cell.forward` takes them.
+    RETURNS (Tensor): The states, shape (directions, rows, width), in flat order.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, projected: Tensor, cell: Type[Cell], plan: Plan, *weights: Tensor
+    ) -> Tensor:
+        X = torch.stack([part[rows] for part, rows in zip(projected, plan.rows)])
+        H, saved = cell.forward(X, plan, *weights)
+        ctx.cell, ctx.plan, ctx.saved = cell, plan, saved
+        ctx.save_for_backward(H, *weights)
+        return torch.stack([part[places] for part, places in zip(H, plan.places)])
+
+    @staticmethod
+    def backward(ctx: Any, dY: Tensor) -> Any:
+        H, *weights = ctx.saved_tensors
+        plan = ctx.plan
+        dH = torch.stack([part[rows] for part, rows in zip(dY, plan.rows)])
+        dX, dA, *more = ctx.cell.backward(dH, H, ctx.saved, plan, *weights)
+        dU = torch.bmm(H[:, plan.before].transpose(1, 2), dA[:, plan.n_first :])
+        d_projected = torch.stack([part[places] for part, places in zip(dX, plan.places)])
+        return d_projected, None, None, dU, *more
