@@ -26,6 +26,7 @@ def test_option_tables_state_the_real_defaults():
         "### `birnn_ner`": spacy.Language.get_factory_meta("birnn_ner").default_config,
         "**`spacy-birnn.BiRNNTok2Vec.v1`**": _defaults("spacy-birnn.BiRNNTok2Vec.v1"),
         "**`spacy-birnn.CharRNN.v1`**": _defaults("spacy-birnn.CharRNN.v1"),
+        "**`spacy-birnn.PretrainBiLM.v1`**": _defaults("spacy-birnn.PretrainBiLM.v1"),
     }
     written = {"null": None, "true": True, "false": False}
     for title, defaults in tables.items():

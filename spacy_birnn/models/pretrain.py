@@ -91,12 +91,11 @@ def _check_blind(vocab: Vocab, tok2vec: DocsToVectors) -> List[str]:
     if abs(pair[0] - alone[0]).max() > 1e-4:
         raise ValueError(Errors.E051.format(found=embed.name))
     settings: Dict[str, Any] = torch_shim(encoder).settings
-    direction, merge, depth = (settings[name] for name in ("direction", "merge", "depth"))
-    if direction != "both":
-        return [direction]
-    stack = settings.get("stack", "interleaved")
-    if merge != "concat" or (depth > 1 and stack == "interleaved"):
-        raise ValueError(Errors.E052.format(merge=merge, depth=depth, stack=stack))
+    if settings["direction"] != "both":
+        return [settings["direction"]]
+    mixed = settings["depth"] > 1 and settings["stack"] != "independent"
+    if settings["merge"] != "concat" or mixed:
+        raise ValueError(Errors.E052.format(**settings))
     return ["forward", "backward"]
 
 

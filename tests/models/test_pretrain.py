@@ -8,6 +8,7 @@ from thinc.api import Adam
 from spacy_birnn.models.pretrain import build_pretrain_bilm
 
 BOTH = {"direction": "both"}
+STACKED = {"direction": "both", "depth": 2, "stack": "independent"}
 ONE_WAY = [
     {"direction": "forward"},
     {"direction": "backward"},
@@ -66,7 +67,7 @@ def changed_rows(model, vocab, at):
 
 
 @pytest.mark.parametrize("target", ["words", "characters"])
-@pytest.mark.parametrize("settings", [BOTH, *ONE_WAY], ids=str)
+@pytest.mark.parametrize("settings", [BOTH, STACKED, *ONE_WAY], ids=str)
 @pytest.mark.parametrize("at", [0, 2, 5])
 def test_no_prediction_sees_its_word_or_what_is_beyond(build, nlp, randomize, settings, target, at):
     model = build(settings, target=target)
@@ -124,7 +125,7 @@ def test_the_loss_is_that_of_the_neighbours(
         assert gradient[i, j] == pytest.approx((up - down) / 2e-3 / len(scores), abs=1e-5)
 
 
-@pytest.mark.parametrize("settings", [BOTH, *ONE_WAY], ids=str)
+@pytest.mark.parametrize("settings", [BOTH, STACKED, *ONE_WAY], ids=str)
 @pytest.mark.parametrize("target", ["words", "characters"])
 def test_every_weight_is_trained(build, docs, weights, unmoved, settings, target):
     model = build(settings, target=target)
@@ -162,6 +163,7 @@ def test_texts_without_neighbours_are_no_loss_and_move_nothing(build, docs, weig
     "settings, tok2vec, message",
     [
         ({"merge": "sum"}, None, "E052.*merge = 'sum'"),
+        ({"merge": "mean", "stack": "independent"}, None, "E052.*merge = 'mean'"),
         ({"depth": 2}, None, "E052.*depth = 2 and stack = 'interleaved'"),
         ({}, {**TOK2VEC, "embed": HASHES, "encode": CNN}, "E050.*but got '.*expand_window.*'"),
         ({}, HASHES, "E050.*but got 'extract_features"),
