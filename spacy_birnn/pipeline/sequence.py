@@ -184,10 +184,6 @@ class SequenceLabeller(SafelySaved):
             self._make_room()
         return added
 
-    def _require_weights(self) -> None:
-        if not self.model.get_ref("output_layer").has_param("W"):
-            raise ValueError(Errors.E010.format(name=self.name))
-
     def _make_room(self) -> None:
         if self.model.get_ref("output_layer").has_param("W"):
             self.set_output(self.n_tags)

@@ -74,6 +74,10 @@ class SafelySaved(TrainablePipe):
                 _check_sha256(fields["model"], fields[CHECKSUM])
             return super().from_bytes(bytes_data, exclude=exclude)
 
+    def _require_weights(self) -> None:
+        if not self.model.get_ref("output_layer").has_param("W"):
+            raise ValueError(Errors.E010.format(name=self.name))
+
     @contextmanager
     def _loading(self) -> Iterator[None]:
         try:
