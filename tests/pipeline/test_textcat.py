@@ -181,7 +181,8 @@ def test_attention_is_kept_with_the_document(make_textcat, nlp):
     assert copy._.birnn_attention == docs[0]._.birnn_attention
     stored = DocBin(docs=docs, store_user_data=True).to_bytes()
     restored = list(DocBin().from_bytes(stored).get_docs(spacy.blank("xx").vocab))
-    assert [doc._.birnn_attention for doc in restored] == [doc._.birnn_attention for doc in docs]
+    for doc, before in zip(restored, docs, strict=True):
+        assert list(doc._.birnn_attention) == before._.birnn_attention
 
 
 def test_attention_is_not_kept_unless_asked_for(make_textcat, nlp):
