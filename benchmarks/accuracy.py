@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from common import RESULTS, ROOT
 from comparison import Comparison, Task
-from corpora import convert_ud, convert_wnut17
+from corpora import convert_sst2, convert_ud, convert_wnut17
+from spacy_configs import textcat_cnn, textcat_ensemble
 
 app = typer.Typer(add_completion=False, help=__doc__)
 Data = Annotated[Path, typer.Option(help="Folder with the raw files of the corpus")]
@@ -96,6 +97,42 @@ def ud(
         )
 
     run.compare(_parse_seeds(seeds), convert=convert)
+
+
+@app.command()
+def sst2(
+    data: Data,
+    seeds: Seeds = "0,1,2",
+    ours: Ours = None,
+    work: Work = None,
+    results: Results = RESULTS,
+    threads: Threads = 1,
+    max_steps: MaxSteps = 0,
+    resume: Resume = False,
+) -> None:
+    """Sentiment on SST-2: spaCy's `textcat`, as an ensemble and as a CNN, and `birnn_textcat`."""
+    task = Task(
+        name="accuracy-sst2",
+        command=f"python benchmarks/accuracy.py sst2 --data DIR --seeds {seeds}",
+        lang="en",
+        pipes=("textcat",),
+        measures={"cats_micro_f": "accuracy", "cats_macro_f": "macro F1"},
+        dev_weights={"cats_micro_f": 1.0},
+        spacy={
+            "spacy-ensemble": ("spaCy ensemble", textcat_ensemble),
+            "spacy-cnn": ("spaCy CNN", textcat_cnn),
+        },
+    )
+    run = Comparison(
+        task=task,
+        ours=ours or ROOT / "project" / "configs" / "sst2.cfg",
+        work=_work_dir(work) / "sst2",
+        results=results,
+        threads=threads,
+        max_steps=max_steps,
+        resume=resume,
+    )
+    run.compare(_parse_seeds(seeds), convert=lambda out: convert_sst2(data, out))
 
 
 def _work_dir(work: Path | None) -> Path:

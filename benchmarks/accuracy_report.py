@@ -8,7 +8,6 @@ TRAINING_NOTE = (
     "Seconds of training until spaCy's best score on the development data is first reached, "
     "without evaluation and saving."
 )
-TITLES = {"spacy": "spaCy", "ours": "spacy-birnn"}
 
 
 def report(data: dict[str, Any]) -> str:
@@ -19,6 +18,7 @@ def report(data: dict[str, Any]) -> str:
     if data["failed"]:
         failed = ", ".join(f"{run['side']} with seed {run['seed']}" for run in data["failed"])
         parts.append(f"**Failed: {failed}.**")
+    theirs = [side for side in data["sides"] if side != "ours"]
     resumed = sum("resumed" in run for run in data["runs"])
     more = {"seeds": ", ".join(str(seed) for seed in data["seeds"])}
     if resumed:
@@ -29,14 +29,14 @@ def report(data: dict[str, Any]) -> str:
         _test_table(data),
         "## Training",
         TRAINING_NOTE,
-        _training_table(data),
+        *(_titled_training_table(data, side, alone=len(theirs) == 1) for side in theirs),
         describe_markdown(data["run"], **more),
     ]
     return "\n\n".join(parts)
 
 
 def dev_score(point: dict[str, Any], weights: dict[str, float]) -> float:
-    """The score at a point of a curve, weighted the same for both sides."""
+    """The score at a point of a curve, weighted the same for all sides."""
     return sum(weight * point["scores"].get(key, 0.0) for key, weight in weights.items())
 
 
@@ -48,7 +48,7 @@ def first_reached(
 
 
 def _by_side(data: dict[str, Any]) -> dict[str, dict[int, dict[str, Any]]]:
-    sides: dict[str, dict[int, dict[str, Any]]] = {side: {} for side in TITLES}
+    sides: dict[str, dict[int, dict[str, Any]]] = {side: {} for side in data["sides"]}
     for run in data["runs"]:
         sides[run["side"]][run["seed"]] = run
     return sides
@@ -62,24 +62,31 @@ def _test_table(data: dict[str, Any]) -> str:
         for key in measures:
             values = [run["test"][key] for run in runs.values() if key in run["test"]]
             cells.append(mean_range(values, scale=100) if values else "-")
-        rows.append([TITLES[side], len(runs), *cells])
-    both = [seed for seed in sides["spacy"] if seed in sides["ours"]]
-    if both:
-        cells = []
-        for key in measures:
-            ours, theirs = (
-                sum(sides[side][seed]["test"].get(key, 0.0) for seed in both) / len(both)
-                for side in ("ours", "spacy")
-            )
-            cells.append(f"{100 * (ours - theirs):+.1f}")
-        rows.append(["difference", len(both), *cells])
+        rows.append([data["sides"][side], len(runs), *cells])
+    for side in (side for side in sides if side != "ours"):
+        both = [seed for seed in sides[side] if seed in sides["ours"]]
+        if both:
+            cells = []
+            for key in measures:
+                ours, theirs = (
+                    sum(sides[one][seed]["test"].get(key, 0.0) for seed in both) / len(both)
+                    for one in ("ours", side)
+                )
+                cells.append(f"{100 * (ours - theirs):+.1f}")
+            to = "" if len(sides) == 2 else f" to {data['sides'][side]}"
+            rows.append([f"difference{to}", len(both), *cells])
     return markdown_table(["", "seeds", *measures.values()], rows)
 
 
-def _training_table(data: dict[str, Any]) -> str:
+def _titled_training_table(data: dict[str, Any], side: str, *, alone: bool) -> str:
+    table = _training_table(data, side)
+    return table if alone else f"With the best score of {data['sides'][side]}:\n\n{table}"
+
+
+def _training_table(data: dict[str, Any], side: str) -> str:
     sides, weights = _by_side(data), data["dev_weights"]
     rows, seconds = [], []
-    for seed, run in sides["spacy"].items():
+    for seed, run in sides[side].items():
         if seed not in sides["ours"]:
             continue
         theirs, ours = run["curve"], sides["ours"][seed]["curve"]

@@ -1,4 +1,4 @@
-"""One comparison of accuracy.py: both sides trained for each seed, each training in a process of
+"""One comparison of accuracy.py: all sides trained for each seed, each training in a process of
 its own, so that memory, threads and random state are independent."""
 
 import hashlib
@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ import typer
 from accuracy_report import report
 from common import ROOT, check_file, console, describe_run, thread_env, write_results
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from spacy.cli.init_config import init_config
 from spacy.util import load_config, load_model_from_config
+from spacy_configs import recommended
 from thinc.api import Config
 
-SIDES = ("spacy", "ours")
+OURS = {"ours": "spacy-birnn"}
 TRAIN_ONE = Path(__file__).resolve().parent / "train_one.py"
+SpacySide = tuple[str, Callable[[str, tuple[str, ...]], Config]]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class Task:
     lang (str): Language code.
     pipes (tuple[str, ...]): spaCy's trainable pipes, as `spacy init config -p` takes them.
     measures (dict[str, str]): Scores on the test data, and the title of each one's column.
-    dev_weights (dict[str, float]): The score on the development data, the same for both sides.
+    dev_weights (dict[str, float]): The score on the development data, the same for all sides.
+    spacy (dict[str, SpacySide]): spaCy's sides: of each the title, and what makes its config from
+        the language and the pipes.
     """
 
     name: str
@@ -41,6 +44,12 @@ class Task:
     pipes: tuple[str, ...]
     measures: dict[str, str]
     dev_weights: dict[str, float]
+    spacy: dict[str, SpacySide] = field(default_factory=lambda: {"spacy": ("spaCy", recommended)})
+
+    @property
+    def sides(self) -> dict[str, str]:
+        """The title of each side. Ours is the last."""
+        return {**{side: title for side, (title, _) in self.spacy.items()}, **OURS}
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ class Comparison:
     resume: bool
 
     def compare(self, seeds: list[int], *, convert: Callable[[Path], dict[str, Path]]) -> None:
-        """Train both sides for each seed. What is finished is written after each training.
+        """Train all sides for each seed. What is finished is written after each training.
 
         seeds (list[int]): The seeds; the side that goes first alternates.
         convert (Callable): Writes the corpus to a folder, and returns the files of its parts.
@@ -66,12 +75,13 @@ class Comparison:
         data: dict[str, Any] = {"run": describe_run(threads=self.threads, command=command)}
         data |= {"task": self.task.name, "seeds": seeds, "max_steps": self.max_steps}
         data |= {"measures": self.task.measures, "dev_weights": self.task.dev_weights}
+        data |= {"sides": self.task.sides}
         data |= {"runs": [], "failed": []}
         console.print(f"Work folder: {self.work}")
         corpus = convert(self.work / "corpus")
         name = self.task.name + ("-trial" if self.max_steps else "")
         for i, seed in enumerate(seeds):
-            for side in SIDES if i % 2 == 0 else SIDES[::-1]:
+            for side in list(self.task.sides)[:: 1 if i % 2 == 0 else -1]:
                 result = self._train(side, seed, corpus)
                 data["runs" if result else "failed"].append(
                     {"side": side, "seed": seed, **(result or {})}
@@ -109,10 +119,9 @@ class Comparison:
     def _config(self, side: str, seed: int, corpus: dict[str, Path]) -> Config:
         """The recommended config of a side, with our paths and seed."""
         task = self.task
-        if side == "spacy":
-            config = init_config(
-                lang=task.lang, pipeline=list(task.pipes), optimize="efficiency", gpu=False
-            )
+        if side in task.spacy:
+            _, make_config = task.spacy[side]
+            config = make_config(task.lang, task.pipes)
         else:
             partial = load_config(self.ours, interpolate=False)
             # As `spacy init fill-config`: training does not take a config with defaults left out

@@ -15,23 +15,39 @@ WNUT17 = {
     "dev": "emerging.dev.conll",
     "test": "emerging.test.annotated",
 }
-WNUT17_CONVERTER = ROOT / "project" / "scripts" / "convert_wnut17.py"
+SST2 = {split: f"stsa.binary.{split}" for split in SPLITS}
+SCRIPTS = ROOT / "project" / "scripts"
 
 
 def convert_wnut17(data: Path, out: Path) -> dict[str, Path]:
-    """Convert WNUT-17 with the project's own script.
+    """Convert WNUT-17. See `_convert`."""
+    return _convert("WNUT-17", WNUT17, SCRIPTS / "convert_wnut17.py", data, out)
 
-    data (Path): Folder with the three files of the corpus.
+
+def convert_sst2(data: Path, out: Path) -> dict[str, Path]:
+    """Convert SST-2. See `_convert`."""
+    return _convert("SST-2", SST2, SCRIPTS / "convert_sst2.py", data, out)
+
+
+def _convert(
+    corpus: str, names: dict[str, str], script: Path, data: Path, out: Path
+) -> dict[str, Path]:
+    """Convert a corpus with the project's own script.
+
+    corpus (str): Its name.
+    names (dict[str, str]): The name of the file of each of train, dev and test.
+    script (Path): The script.
+    data (Path): Folder with these files.
     out (Path): Folder to write to.
     RETURNS (dict[str, Path]): The .spacy file of each of train, dev and test.
     """
-    check_dir(data, expected=f"the folder with {', '.join(WNUT17.values())}")
-    check_file(WNUT17_CONVERTER, expected="the project's converter for WNUT-17")
+    check_dir(data, expected=f"the folder with {', '.join(names.values())}")
+    check_file(script, expected=f"the project's converter for {corpus}")
     converted = {}
-    for split, name in WNUT17.items():
-        source = check_file(data / name, expected=f"the {split} part of WNUT-17")
+    for split, name in names.items():
+        source = check_file(data / name, expected=f"the {split} part of {corpus}")
         converted[split] = out / f"{split}.spacy"
-        _run([sys.executable, str(WNUT17_CONVERTER), str(source), str(converted[split])])
+        _run([sys.executable, str(script), str(source), str(converted[split])])
     return converted
 
 

@@ -5,6 +5,8 @@ from typing import Any, Optional, Sequence
 from .errors import Errors
 
 CELLS = ("rnn", "gru", "lstm", "peephole_lstm", "grid_lstm")
+CELLS = ("rnn", "gru", "lstm")
+POOLINGS = ("last", "mean", "max", "attention")
 
 
 def check_positive(name: str, value: Any, *, where: str, even: bool = False) -> None:
@@ -23,11 +25,30 @@ def check_rate(name: str, value: Optional[float], *, where: str) -> None:
         raise ValueError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
 
 
+def check_probability(name: str, value: Any, *, where: str) -> None:
+    """RAISES (ValueError): E001 unless value is a number in [0, 1]."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (number and 0 <= value <= 1):
+        expected = "a number from 0 to 1"
+        raise ValueError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
+
+
 def check_choice(name: str, value: Any, choices: Sequence[str], *, where: str) -> None:
     """RAISES (ValueError): E001 unless value is one of the choices."""
     if value not in choices:
         expected = "one of " + ", ".join(repr(choice) for choice in choices)
         raise ValueError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
+
+
+def check_heads(heads: Any, width: Optional[int], *, where: str) -> None:
+    """RAISES (ValueError): E001 unless heads is a whole number of at least 0 (for no attention),
+    E030 unless they can share the width, if that is known."""
+    if not isinstance(heads, int) or isinstance(heads, bool) or heads < 0:
+        expected = "a whole number of at least 0"
+        values = {"name": "attention_heads", "value": heads, "where": where}
+        raise ValueError(Errors.E001.format(expected=expected, **values))
+    if heads and width is not None and width % heads:
+        raise ValueError(Errors.E030.format(width=width, heads=heads))
 
 
 def check_recurrent(

@@ -92,6 +92,33 @@ class Errors(metaclass=_WithCodes):
         "to predict shines through. Use merge = 'concat' with depth = 1 or stack = 'independent', "
         "or one direction."
     )
+    # Classification and attention
+    E030 = (
+        "width = {width} cannot be shared equally by {heads} heads of attention. Use a number of "
+        "heads that divides the width, or attention_heads = 0 for none."
+    )
+    E031 = (
+        "'{name}' needs a model that scores labels of documents, but its model is '{found}'. Use "
+        '@architectures = "spacy-birnn.TextClassifier.v1" in its [model].'
+    )
+    E032 = (
+        "pooling = 'last' reads the final states of two directions side by side, but the encoder "
+        "has direction = '{direction}' and merge = '{merge}'. Use direction = 'both' and merge = "
+        "'concat', or another pooling."
+    )
+    E033 = (
+        "'{name}' is to keep attention weights (attention = true), but its model has pooling = "
+        "'{pooling}', which has none. Use pooling = 'attention', or attention = false."
+    )
+    E034 = (
+        "class_weights of '{name}' has the label '{label}', which is not one of its labels: "
+        "{labels}. Correct its spelling, or leave it out."
+    )
+    E035 = (
+        "'{name}' has exclusive classes, of which one is right, but all are marked as wrong in "
+        "{value}. Add a label for documents that none of the others fits, or use "
+        "'birnn_textcat_multilabel'."
+    )
 
 
 class Warnings(metaclass=_WithCodes):

@@ -27,7 +27,7 @@ TINY_TOK2VEC = {
     "word_dropout": 0.0,
 }
 
-SENTENCES: List[Dict[str, List[str]]] = [
+SENTENCES: List[Dict[str, Any]] = [
     {
         "words": ["Anna", "Berg", "flew", "from", "Oslo", "to", "New", "York", "."],
         "tags": ["NNP", "NNP", "VBD", "IN", "NNP", "TO", "NNP", "NNP", "."],
@@ -35,6 +35,7 @@ SENTENCES: List[Dict[str, List[str]]] = [
         "morphs": ["Number=Sing", "Number=Sing", "Tense=Past", "", "Number=Sing", ""]
         + ["Number=Sing", "Number=Sing", ""],
         "entities": ["B-PERSON", "L-PERSON", "O", "O", "U-GPE", "O", "B-GPE", "L-GPE", "O"],
+        "cats": {"TRAVEL": 1.0, "TRADE": 0.0, "SLOGAN": 0.0},
     },
     {
         "words": ["They", "sell", "bread", "to", "Acme", "Foods", "Ltd", "."],
@@ -43,6 +44,7 @@ SENTENCES: List[Dict[str, List[str]]] = [
         "morphs": ["Number=Plur|Person=3", "Tense=Pres", "Number=Sing", "", "Number=Sing"]
         + ["Number=Sing", "Number=Sing", ""],
         "entities": ["O", "O", "O", "O", "B-ORG", "I-ORG", "L-ORG", "O"],
+        "cats": {"TRAVEL": 0.0, "TRADE": 1.0, "SLOGAN": 0.0},
     },
     {
         "words": ["Bread", "!"],
@@ -50,6 +52,7 @@ SENTENCES: List[Dict[str, List[str]]] = [
         "pos": ["NOUN", "PUNCT"],
         "morphs": ["Number=Sing", ""],
         "entities": ["O", "O"],
+        "cats": {"TRAVEL": 0.0, "TRADE": 0.0, "SLOGAN": 1.0},
     },
 ]
 
@@ -82,7 +85,7 @@ def mixed_texts() -> List[str]:
 
 @pytest.fixture(scope="session")
 def make_examples() -> Callable[[Language], List[Example]]:
-    """A few sentences with tags, parts of speech, morphology and entities."""
+    """A few sentences with tags, parts of speech, morphology, entities and categories."""
 
     def make(nlp: Language) -> List[Example]:
         return [

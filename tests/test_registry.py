@@ -7,7 +7,13 @@ import pytest
 import spacy
 from spacy.tokens import Doc
 
-FACTORIES = {"birnn_ner", "birnn_tagger", "birnn_morphologizer"}
+FACTORIES = {
+    "birnn_ner",
+    "birnn_tagger",
+    "birnn_morphologizer",
+    "birnn_textcat",
+    "birnn_textcat_multilabel",
+}
 TINY_TOK2VEC = {"@architectures": "spacy-birnn.BiRNNTok2Vec.v1", "width": 8}
 # With each architecture what it asks for
 ARCHITECTURES = {
@@ -22,6 +28,7 @@ ARCHITECTURES = {
     "spacy-birnn.BiRNNEncoder.v1": {"width": 8},
     "spacy-birnn.BiRNNTok2Vec.v1": {},
     "spacy-birnn.SequenceTagger.v1": {"tok2vec": TINY_TOK2VEC, "output": "crf"},
+    "spacy-birnn.TextClassifier.v1": {"tok2vec": TINY_TOK2VEC},
 }
 
 

@@ -1,15 +1,16 @@
-"""The recurrent encoder."""
+"""What gives each vector its context: the recurrent encoder, and self-attention above it."""
 
+from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
-from thinc.api import Model
+from thinc.api import Model, chain
 from thinc.types import Floats2d
 
-from ..checks import check_positive, check_recurrent
+from ..checks import check_heads, check_positive, check_recurrent
 from ..errors import Errors
 from .torch_wrapper import TorchShim, run_module, torch_shim
-from .types import Encoder
+from .types import DocsToVectors, Encoder
 
 
 def build_birnn_encoder(
@@ -58,34 +59,76 @@ def build_birnn_encoder(
     settings = {"hidden_width": width // 2 if shared else width, **recurrent}
     return Model(
         "birnn_encoder",
-        _forward,
+        partial(_forward, output=0),
         init=_init,
         attrs={"dropout_rate": 0.0},
         dims={"nI": None, "nO": width},
-        shims=[TorchShim("birnn_encoder", _build_module, settings)],
+        shims=[TorchShim("birnn_encoder", _build_birnn, settings)],
     )
 
 
-def _build_module(**cfg: Any) -> Any:
+def with_self_attention(tok2vec: DocsToVectors, heads: int, *, where: str) -> DocsToVectors:
+    """Let each document's vectors see one another (see `layers.attention.SelfAttention`).
+
+    tok2vec (Model[List[Doc], List[Floats2d]]): The token vectors.
+    heads (int): Number of heads. 0 leaves the vectors as they are.
+    where (str): The architecture, for error messages.
+    RAISES (ValueError): E001, E030 for impossible settings.
+    """
+    width = tok2vec.maybe_get_dim("nO")
+    check_heads(heads, width, where=where)
+    if not heads:
+        return tok2vec
+    attention: Encoder = Model(
+        "self_attention",
+        _forward,
+        init=_init_attention,
+        attrs={"dropout_rate": 0.0},
+        dims={"nI": width, "nO": width},
+        shims=[TorchShim("self_attention", _build_attention, {"heads": heads})],
+    )
+    return chain(tok2vec, attention)
+
+
+def _build_birnn(**cfg: Any) -> Any:
     from ..layers.birnn import BiRNN
 
     return BiRNN(**cfg)
 
 
+def _build_attention(**cfg: Any) -> Any:
+    from ..layers.attention import SelfAttention
+
+    return SelfAttention(**cfg)
+
+
 def _init(model: Encoder, X=None, Y=None) -> None:
+    torch_shim(model).build(input_width=_input_width(model, X))
+
+
+def _init_attention(model: Encoder, X=None, Y=None) -> None:
+    width = _input_width(model, X)
+    model.set_dim("nO", width, force=True)
+    torch_shim(model).build(width=width)
+
+
+def _input_width(model: Encoder, X: Optional[List[Floats2d]]) -> int:
     if X:
         model.set_dim("nI", X[0].shape[1], force=True)
     if not model.has_dim("nI"):
         raise ValueError(Errors.E015.format(name=model.name))
-    torch_shim(model).build(input_width=model.get_dim("nI"))
+    return model.get_dim("nI")
 
 
-def _forward(model: Encoder, Xs: List[Floats2d], is_train: bool) -> Tuple[List[Floats2d], Callable]:
+def _forward(
+    model: Encoder, Xs: List[Floats2d], is_train: bool, *, output: Optional[int] = None
+) -> Tuple[List[Floats2d], Callable]:
     ops: Any = model.ops
     lengths = np.array([len(X) for X in Xs], dtype="int64")
     if not lengths.sum():
         return [ops.alloc2f(0, model.get_dim("nO")) for _ in Xs], lambda dYs: Xs
-    Y, backprop_module = run_module(model, ops.flatten(Xs), lengths, is_train=is_train, output=0)
+    X = ops.flatten(Xs)
+    Y, backprop_module = run_module(model, X, lengths, is_train=is_train, output=output)
 
     def backprop(dYs: List[Floats2d]) -> List[Floats2d]:
         return ops.unflatten(backprop_module(ops.flatten(dYs)), lengths)

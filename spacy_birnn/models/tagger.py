@@ -9,11 +9,16 @@ from thinc.types import Floats2d
 
 from ..checks import check_choice
 from ..crf import SequenceScores
+from .encoder import with_self_attention
 from .types import DocsToVectors, SequenceTagger, TaggingHead
 
 
 def build_sequence_tagger(
-    tok2vec: DocsToVectors, *, output: Literal["softmax", "crf"], nO: Optional[int] = None
+    tok2vec: DocsToVectors,
+    *,
+    output: Literal["softmax", "crf"],
+    attention_heads: int = 0,
+    nO: Optional[int] = None,
 ) -> SequenceTagger:
     """Score every label of every token: a linear layer over the token vectors, and for "crf" a
     score for each pair of neighbouring labels and for each label at either end (Lample et al. 2016,
@@ -23,12 +28,16 @@ def build_sequence_tagger(
     tok2vec (Model[List[Doc], List[Floats2d]]): The token vectors.
     output (str): "softmax" (labels independent given the vectors) or "crf" (a chain of labels).
         "crf" takes time quadratic in the number of labels: recommended up to about 100.
+    attention_heads (int): Heads of self-attention over the token vectors (see
+        `layers.attention.SelfAttention`), a divisor of their width. 0 for none. Recommended: 0 to
+        8.
     nO (Optional[int]): Number of labels; the pipe sets it.
-    RAISES (ValueError): E001 for an unknown output.
+    RAISES (ValueError): E001, E030 for impossible settings.
     """
-    check_choice("output", output, ("softmax", "crf"), where="spacy-birnn.SequenceTagger.v1")
+    where = "spacy-birnn.SequenceTagger.v1"
+    check_choice("output", output, ("softmax", "crf"), where=where)
     head = _head(output, get_tok2vec_width(tok2vec), nO)
-    model = chain(tok2vec, head)
+    model = chain(with_self_attention(tok2vec, attention_heads, where=where), head)
     model.set_ref("tok2vec", tok2vec)
     model.set_ref("output_layer", head)
     model.attrs["resize_output"] = _resize

@@ -148,7 +148,8 @@ def run_module(
         the rate set by training and goes to the module as its argument `drop`.
     X (ArrayXd): The module's first argument. If it is of a float type, the gradient flows back.
     *args: Further arguments, handed over as they are.
-    output (Optional[int]): Which output to take, if the module gives a tuple.
+    output (Optional[int]): Which output to take, if the module gives a tuple. None takes the tuple;
+        the gradient then flows through its first item.
     RETURNS (Tuple[ArrayXd, Callable]): The output, and a callback from its gradient to that of X
         (None if X is not of a float type).
     """
@@ -160,10 +161,17 @@ def run_module(
     Y_, torch_backprop = shim(ArgsKwargs((X_, *args), {"drop": drop}), is_train)
     if output is not None:
         Y_ = Y_[output]
+    main_ = Y_[0] if isinstance(Y_, tuple) else Y_
 
     def backprop(dY: Any) -> Any:
-        dY_ = xp2torch(dY, device=Y_.device)
-        torch_backprop(ArgsKwargs(((Y_,),), {"grad_tensors": (dY_,)}))
+        dY_ = xp2torch(dY, device=main_.device)
+        torch_backprop(ArgsKwargs(((main_,),), {"grad_tensors": (dY_,)}))
         return torch2xp(cast(Any, X_.grad), ops=model.ops) if needs_grad else None
 
-    return torch2xp(Y_.detach(), ops=model.ops), backprop
+    return _to_arrays(Y_, model.ops), backprop
+
+
+def _to_arrays(Y_: Any, ops: Any) -> Any:
+    if isinstance(Y_, tuple):
+        return tuple(_to_arrays(part, ops) for part in Y_)
+    return None if Y_ is None else torch2xp(Y_.detach(), ops=ops)

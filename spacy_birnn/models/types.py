@@ -1,12 +1,25 @@
 """Names for the model signatures of the package."""
 
-from typing import List
+from typing import List, NamedTuple, Optional
 
 from spacy.tokens import Doc
 from thinc.api import Model
-from thinc.types import Floats2d
+from thinc.types import Floats1d, Floats2d
 
 from ..crf import SequenceScores
+
+
+class DocScores(NamedTuple):
+    """What a text classifier says of a batch.
+
+    logits (Floats2d): A score for each document and label, shape (documents, labels).
+    attention (Optional[List[Floats1d]]): How much each token of each document counts, shape
+        (tokens,); sums to 1. None: the model has no such weights.
+    """
+
+    logits: Floats2d
+    attention: Optional[List[Floats1d]]
+
 
 # A vector for each token (or word), from the documents
 DocsToVectors = Model[List[Doc], List[Floats2d]]
@@ -15,3 +28,6 @@ Encoder = Model[List[Floats2d], List[Floats2d]]
 # Scores for each token and label, from vectors; and the whole way from the documents
 TaggingHead = Model[List[Floats2d], SequenceScores]
 SequenceTagger = Model[List[Doc], SequenceScores]
+# Scores for each label of a document, from vectors; and the whole way from the documents
+DocHead = Model[List[Floats2d], DocScores]
+TextClassifier = Model[List[Doc], DocScores]

@@ -18,13 +18,18 @@ from thinc.api import Adam, fix_random_seed
 
 @dataclass(frozen=True)
 class Case:
-    """A component with settings; `read` takes from a document what it sets."""
+    """A component with settings; `read` takes from a document what it sets, `array` from a model's
+    output what it says of the documents."""
 
     factory: str
     settings: Dict[str, Any]
     read: Callable[[Doc], Any]
     new_label: str
     new_annotation: Dict[str, Any]  # of "zzz ."
+    array: Callable[[Any], np.ndarray] = lambda scores: scores.emissions
+    of_tokens: bool = True  # whether the annotation is of tokens, not of documents
+    other_model: str = "BIRNN-E005.*SequenceTagger"
+    no_labels: str = r"E143.*pipe"
 
 
 def read_ents(doc):
@@ -39,8 +44,23 @@ def read_morphs(doc):
     return [(token.pos_, str(token.morph)) for token in doc]
 
 
+def read_best(doc):
+    return max(doc.cats, key=doc.cats.get)
+
+
+def read_likely(doc):
+    return sorted(label for label, value in doc.cats.items() if value > 0.5)
+
+
 EVENT = {"entities": ["U-EVENT", "O"]}
 CRF, SOFTMAX = {"output": "crf"}, {"output": "softmax"}
+TEXTCAT: Dict[str, Any] = {
+    "new_label": "NOISE",
+    "new_annotation": {"cats": {"NOISE": 1.0, "TRAVEL": 0.0, "TRADE": 0.0, "SLOGAN": 0.0}},
+    "array": lambda scores: scores.logits,
+    "of_tokens": False,
+    "other_model": "BIRNN-E031.*TextClassifier",
+}
 CASES = {
     "ner-biluo": Case("birnn_ner", {}, read_ents, "EVENT", EVENT),
     "ner-bio": Case("birnn_ner", {"scheme": "BIO"}, read_ents, "EVENT", EVENT),
@@ -54,6 +74,22 @@ CASES = {
         "Case=Voc|POS=INTJ",
         {"pos": ["INTJ", "PUNCT"], "morphs": ["Case=Voc", ""]},
     ),
+    "tagger-attention": Case(
+        "birnn_tagger",
+        {"model": {**SOFTMAX, "attention_heads": 2}},
+        read_tags,
+        "XX",
+        {"tags": ["XX", "."]},
+    ),
+    "textcat": Case("birnn_textcat", {}, read_best, no_labels="E867", **TEXTCAT),
+    "textcat-last": Case(
+        "birnn_textcat",
+        {"model": {"pooling": "last", "attention_heads": 2}},
+        read_best,
+        no_labels="E867",
+        **TEXTCAT,
+    ),
+    "textcat-multilabel": Case("birnn_textcat_multilabel", {}, read_likely, **TEXTCAT),
 }
 
 
@@ -97,8 +133,13 @@ def initialized(blank, make_examples):
     return nlp
 
 
-def scores_of(nlp, docs):
-    return nlp.get_pipe("pipe").model.predict(docs).emissions
+def scores_of(case, nlp, docs):
+    return case.array(nlp.get_pipe("pipe").model.predict(docs))
+
+
+def skip_unless_of_tokens(case):
+    if not case.of_tokens:
+        pytest.skip("its annotation is not of tokens")
 
 
 # Setting up
@@ -130,9 +171,9 @@ def test_malformed_examples_are_refused(blank, make_examples):
         pipe.rehearse([examples[0].x])
 
 
-def test_no_annotation_at_all_is_refused(blank):
+def test_no_annotation_at_all_is_refused(case, blank):
     nlp = blank()
-    with pytest.raises(ValueError, match=r"E143.*pipe"):
+    with pytest.raises(ValueError, match=case.no_labels):
         nlp.initialize(lambda: [Example.from_dict(nlp.make_doc("Anna flew"), {})])
 
 
@@ -149,7 +190,7 @@ def test_training_before_initialization_is_refused(blank, make_examples):
 
 def test_another_architecture_is_refused(case, nlp, tiny_tok2vec):
     model = {"@architectures": "spacy.Tagger.v2", "tok2vec": tiny_tok2vec}
-    with pytest.raises(ValueError, match="BIRNN-E005.*SequenceTagger"):
+    with pytest.raises(ValueError, match=case.other_model):
         nlp.add_pipe(case.factory, config={"model": model})
 
 
@@ -237,12 +278,15 @@ def test_every_parameter_is_trained_unless_frozen(
     assert unmoved(before, weights(model)) == []
 
 
-def test_missing_annotation_gives_no_loss_and_no_gradient(trained, make_examples):
+def test_missing_annotation_gives_no_loss_and_no_gradient(case, trained, make_examples):
     pipe = trained.get_pipe("pipe")
     examples = [Example.from_dict(eg.x, {}) for eg in make_examples(trained)]
     scores, _ = pipe.model.begin_update([eg.x for eg in examples])
     loss, gradient = pipe.get_loss(examples, scores)
     assert loss == 0
+    if not case.of_tokens:
+        assert gradient.shape == scores.logits.shape and not gradient.any()
+        return
     for name in ("emissions", "transitions", "start", "end"):
         part = getattr(gradient, name)
         assert part is None or not part.any()
@@ -250,6 +294,7 @@ def test_missing_annotation_gives_no_loss_and_no_gradient(trained, make_examples
 
 def test_the_annotated_part_is_learnt_from_partial_annotation(case, blank, fit, make_examples):
     """One sentence has no annotation; of the other two, each is annotated in every second token."""
+    skip_unless_of_tokens(case)
     nlp = blank()
     full = make_examples(nlp)
     examples = []
@@ -282,6 +327,7 @@ def test_the_annotated_part_is_learnt_from_partial_annotation(case, blank, fit, 
 
 def test_training_on_other_tokens_than_those_of_the_annotation(case, blank, fit):
     """The annotation has one token where the pipeline has two, and two where it has one."""
+    skip_unless_of_tokens(case)
     nlp = blank()
     reference = Doc(
         nlp.vocab,
@@ -431,7 +477,7 @@ def test_a_document_without_context(trained_once, text):
     assert doc.text == text
 
 
-def test_unusual_tokens(trained_once):
+def test_unusual_tokens(case, trained_once):
     """Very long, emoji, combining marks, control characters and code points without a meaning."""
     words = [
         "x" * 10000,
@@ -443,7 +489,7 @@ def test_unusual_tokens(trained_once):
     ]
     doc = trained_once(Doc(trained_once.vocab, words=words))
     assert [token.text for token in doc] == words
-    assert np.isfinite(scores_of(trained_once, [doc])).all()
+    assert np.isfinite(scores_of(case, trained_once, [doc])).all()
 
 
 @pytest.mark.parametrize("texts", [[""], ["", ""], ["Oslo"], ["", "Oslo", "", "Anna flew", ""]])
@@ -452,7 +498,8 @@ def test_training_on_documents_of_any_length(case, trained, texts):
     for text in texts:
         words = text.split()
         values = {"tags": "NNP", "pos": "PROPN", "morphs": "Number=Sing", "entities": "O"}
-        annotation = {name: [value] * len(words) for name, value in values.items()}
+        annotation: Dict[str, Any] = {name: [value] * len(words) for name, value in values.items()}
+        annotation["cats"] = {"TRAVEL": 1.0, "TRADE": 0.0, "SLOGAN": 0.0}
         examples.append(Example.from_dict(Doc(trained.vocab, words=words), annotation))
     loss = trained.update(examples)["pipe"]
     assert np.isfinite(loss) and (loss > 0) == any(texts)
@@ -469,10 +516,10 @@ def test_pipe_predicts_what_the_pipeline_predicts_one_by_one(
     assert [case.read(doc) for doc in docs] == [case.read(trained_once(text)) for text in texts]
 
 
-def test_scores_do_not_depend_on_the_batch(trained_once, mixed_texts):
+def test_scores_do_not_depend_on_the_batch(case, trained_once, mixed_texts):
     docs = [trained_once.make_doc(text) for text in mixed_texts]
-    together = scores_of(trained_once, docs)
-    alone = np.vstack([scores_of(trained_once, [doc]) for doc in docs])
+    together = scores_of(case, trained_once, docs)
+    alone = np.vstack([scores_of(case, trained_once, [doc]) for doc in docs])
     np.testing.assert_allclose(together, alone, rtol=1e-6, atol=2e-6)
 
 

@@ -1,0 +1,398 @@
+"""Categories of documents."""
+
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+from spacy.language import Language
+from spacy.pipeline import MultiLabel_TextCategorizer, TextCategorizer
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples
+from spacy.vocab import Vocab
+from thinc.api import Config, Model, Optimizer, set_dropout_rate
+
+from ..checks import check_probability, check_rate
+from ..errors import Errors
+from .serialize import SafelySaved
+
+default_model_config = """
+[model]
+@architectures = "spacy-birnn.TextClassifier.v1"
+
+[model.tok2vec]
+@architectures = "spacy-birnn.BiRNNTok2Vec.v1"
+"""
+TEXTCAT_MODEL = Config().from_str(default_model_config)["model"]
+SCORE_WEIGHTS = {
+    "cats_score": 1.0,
+    "cats_score_desc": None,
+    "cats_micro_p": None,
+    "cats_micro_r": None,
+    "cats_micro_f": None,
+    "cats_macro_p": None,
+    "cats_macro_r": None,
+    "cats_macro_f": None,
+    "cats_macro_auc": None,
+    "cats_f_per_type": None,
+}
+
+# How much each token of a document counted, a list of numbers that sum to 1. In doc.user_data, so
+# that it is saved with the document
+if not Doc.has_extension("birnn_attention"):
+    Doc.set_extension("birnn_attention", default=None)
+
+
+@Language.factory(
+    "birnn_textcat",
+    assigns=["doc.cats"],
+    default_config={
+        "model": TEXTCAT_MODEL,
+        "threshold": 0.0,
+        "class_weights": None,
+        "label_smoothing": 0.0,
+        "attention": False,
+        "scorer": {"@scorers": "spacy.textcat_scorer.v2"},
+    },
+    default_score_weights=SCORE_WEIGHTS,
+)
+def make_birnn_textcat(
+    nlp: Language,
+    name: str,
+    model: Model,
+    threshold: float,
+    class_weights: Optional[Dict[str, float]],
+    label_smoothing: float,
+    attention: bool,
+    scorer: Optional[Callable],
+) -> "BiRNNTextCategorizer":
+    """Construct a classifier with exclusive classes. See `BiRNNTextCategorizer`."""
+    return BiRNNTextCategorizer(
+        nlp.vocab,
+        model,
+        name,
+        threshold=threshold,
+        class_weights=class_weights,
+        label_smoothing=label_smoothing,
+        attention=attention,
+        scorer=scorer,
+    )
+
+
+@Language.factory(
+    "birnn_textcat_multilabel",
+    assigns=["doc.cats"],
+    default_config={
+        "model": TEXTCAT_MODEL,
+        "threshold": 0.5,
+        "class_weights": None,
+        "label_smoothing": 0.0,
+        "attention": False,
+        "scorer": {"@scorers": "spacy.textcat_multilabel_scorer.v2"},
+    },
+    default_score_weights=SCORE_WEIGHTS,
+)
+def make_birnn_textcat_multilabel(
+    nlp: Language,
+    name: str,
+    model: Model,
+    threshold: float,
+    class_weights: Optional[Dict[str, float]],
+    label_smoothing: float,
+    attention: bool,
+    scorer: Optional[Callable],
+) -> "BiRNNMultiLabelTextCategorizer":
+    """Construct a classifier with independent classes. See `BiRNNTextCategorizer`."""
+    return BiRNNMultiLabelTextCategorizer(
+        nlp.vocab,
+        model,
+        name,
+        threshold=threshold,
+        class_weights=class_weights,
+        label_smoothing=label_smoothing,
+        attention=attention,
+        scorer=scorer,
+    )
+
+
+class Categories(NamedTuple):
+    """What is found of one document: the probability of each label, and the weight of each token
+    if the model has attention."""
+
+    probabilities: np.ndarray
+    attention: Optional[np.ndarray]
+
+
+class BiRNNTextCategorizer(SafelySaved, TextCategorizer):
+    """Sets `doc.cats` to the probability of each label, of which exactly one is right (softmax).
+    Labels and annotation are those of spaCy's `TextCategorizer`; the model and the loss are our
+    own.
+
+    vocab (Vocab): The shared vocabulary.
+    model (Model): The model, `spacy-birnn.TextClassifier.v1`.
+    name (str): The component's name.
+    threshold (float): From which probability on the scorer counts a label as predicted. As in spaCy
+        it plays no role where classes are exclusive: the most probable one is.
+    class_weights (Optional[Dict[str, float]]): How much an example of a label counts in training, 1
+        for those that are not named. Recommended for rare labels: 2 to 10.
+    label_smoothing (float): Share of the probability that training gives to the other labels.
+        Recommended: 0.0 to 0.2.
+    attention (bool): Whether to keep how much each token counted, as `doc._.birnn_attention`. Needs
+        pooling = "attention".
+    scorer (Optional[Callable]): The scoring method.
+    RAISES (ValueError): E001, E031, E033 for impossible settings.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str = "birnn_textcat",
+        *,
+        threshold: float = 0.0,
+        class_weights: Optional[Dict[str, float]] = None,
+        label_smoothing: float = 0.0,
+        attention: bool = False,
+        scorer: Optional[Callable] = None,
+    ):
+        super().__init__(vocab, model, name, threshold=threshold, scorer=scorer)
+        pooling = model.attrs.get("pooling")
+        if pooling is None:
+            raise ValueError(Errors.E031.format(name=name, found=model.name))
+        if attention and pooling != "attention":
+            raise ValueError(Errors.E033.format(name=name, pooling=pooling))
+        check_probability("threshold", threshold, where=name)
+        check_rate("label_smoothing", label_smoothing, where=name)
+        if class_weights is not None and not all(w > 0 for w in class_weights.values()):
+            expected = "null, or a number above 0 for each label that is named"
+            values = {"name": "class_weights", "value": class_weights, "where": name}
+            raise ValueError(Errors.E001.format(expected=expected, **values))
+        self.cfg["class_weights"] = class_weights
+        self.cfg["label_smoothing"] = label_smoothing
+        self.cfg["attention"] = attention
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        labels: Optional[Iterable[str]] = None,
+        positive_label: Optional[str] = None,
+    ) -> None:
+        """Initialize the labels and the model.
+
+        get_examples (Callable[[], Iterable[Example]]): Gives a representative sample of the data.
+        nlp (Optional[Language]): The pipeline that the component is part of.
+        labels (Optional[Iterable[str]]): The labels, as `spacy init labels` writes them. None takes
+            those of the examples.
+        positive_label (Optional[str]): Of two labels the one whose F1 is the score.
+        """
+        self._check_labels(labels)
+        super().initialize(get_examples, nlp=nlp, labels=labels, positive_label=positive_label)
+        self._check_class_weights()
+
+    def predict(self, docs: Iterable[Doc]) -> List[Categories]:
+        """Predict the categories of a batch, without modifying the documents.
+
+        docs (Iterable[Doc]): The documents. One without tokens gets what the model says of an empty
+            text.
+        RETURNS (List[Categories]): One item a document, for `set_annotations`.
+        """
+        scores = self.model.predict(list(docs))
+        probabilities = self.probabilities(self._finite(scores.logits))
+        attention = scores.attention or [None] * len(probabilities)
+        return [Categories(*pair) for pair in zip(probabilities, attention)]
+
+    def set_annotations(self, docs: Iterable[Doc], predicted: Iterable[Categories]) -> None:
+        """Set the categories, and the weights of the tokens.
+
+        docs (Iterable[Doc]): The documents.
+        predicted (Iterable[Categories]): What `predict` returned for them.
+        """
+        labels = self.labels
+        for doc, (probabilities, attention) in zip(docs, predicted):
+            doc.cats.update(zip(labels, probabilities.tolist()))
+            if self.cfg["attention"] and attention is not None:
+                doc._.birnn_attention = attention.tolist()
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Learn from a batch. RAISES (ValueError): E010 before initialization."""
+        validate_examples(examples, f"{type(self).__name__}.update")
+        self._require_weights()
+        return super().update(examples, drop=drop, sgd=sgd, losses=losses)
+
+    def get_loss(  # type: ignore[override]
+        self, examples: Iterable[Example], scores: Any
+    ) -> Tuple[float, np.ndarray]:
+        """Negative log-likelihood of the annotation, summed over the batch, and its gradient with
+        respect to the logits.
+
+        examples (Iterable[Example]): The batch.
+        scores (DocScores): The model's output for the predicted documents.
+        RETURNS (Tuple[float, np.ndarray]): The loss and its gradient.
+        """
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.get_loss")
+        self._validate_categories(examples)
+        logits = self._finite(scores.logits)
+        gold = self.gold_mask(examples)
+        one = gold.sum(axis=2) == 1
+        weights = np.array([(self.cfg["class_weights"] or {}).get(lb, 1.0) for lb in self.labels])
+        weight = np.where(one, (gold * self.choices(weights[None], 1.0)).sum(axis=2), 1.0)
+        # What the model says, given what is known
+        target = np.exp(_log_softmax(np.where(gold, self.choices(logits), -np.inf)))
+        rate = self.cfg["label_smoothing"]
+        moved = np.where(gold, -rate, rate / max(1, gold.shape[2] - 1))
+        target += one[..., None] * moved
+        return self._divergence(logits, target, weight)
+
+    def rehearse(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Pull the model back to what it predicted when training was resumed, against forgetting:
+        the loss is the divergence of its probabilities from the earlier ones.
+
+        examples (Iterable[Example]): A batch; its annotation is not looked at.
+        drop (float): The dropout rate.
+        sgd (Optional[Optimizer]): The optimizer.
+        losses (Optional[Dict[str, float]]): Losses so far, updated under the component's name.
+        RETURNS (Dict[str, float]): The updated losses.
+        """
+        validate_examples(examples, f"{type(self).__name__}.rehearse")
+        self._require_weights()
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        docs = [eg.predicted for eg in examples]
+        if self._rehearsal_model is None or not any(len(doc) for doc in docs):
+            return losses
+        set_dropout_rate(self.model, drop)
+        scores, backprop = self.model.begin_update(docs)
+        teacher = self._rehearsal_model.predict(docs).logits
+        # Of labels added since, the earlier model has no opinion
+        known = slice(teacher.shape[1])
+        logits = self._finite(scores.logits)
+        target = np.exp(_log_softmax(self.choices(teacher)))
+        d_logits = np.zeros_like(logits)
+        loss, d_logits[:, known] = self._divergence(logits[:, known], target)
+        backprop(d_logits)
+        if sgd is not None:
+            self.finish_update(sgd)
+        losses[self.name] += loss
+        return losses
+
+    def gold_mask(self, examples: List[Example]) -> np.ndarray:
+        """The outcomes that agree with the annotation; all of a choice where it has none.
+
+        RETURNS (np.ndarray): bool, shape (documents, choices, outcomes), see `choices`.
+        """
+        mask = np.zeros((len(examples), 1, len(self.labels)), dtype=bool)
+        for row, eg in zip(mask[:, 0], examples):
+            cats = eg.reference.cats
+            self._check_known(cats)
+            # If none is marked as right, it is one of those that are not marked as wrong
+            right = [bool(cats.get(label, False)) for label in self.labels]
+            row[:] = right if any(right) else [label not in cats for label in self.labels]
+            if not row.any():
+                raise ValueError(Errors.E035.format(name=self.name, value=cats))
+        return mask
+
+    def choices(self, values: np.ndarray, other: float = 0.0) -> np.ndarray:
+        """Arrange what belongs to labels, shape (documents, labels), by the choices that are made
+        for a document: shape (documents, choices, outcomes). Here it is one choice, of a label.
+
+        other (float): The value of an outcome that is no label.
+        """
+        return values[:, None]
+
+    def labelled(self, outcomes: np.ndarray) -> np.ndarray:
+        """The way back: (documents, choices, outcomes) -> (documents, labels)."""
+        return outcomes[:, 0]
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """The probability of each label: shape (documents, labels), as the logits."""
+        return self.labelled(np.exp(_log_softmax(self.choices(logits))))
+
+    def _divergence(
+        self, logits: np.ndarray, target: np.ndarray, weight: Any = 1.0
+    ) -> Tuple[float, np.ndarray]:
+        """The Kullback-Leibler divergence of the model's distribution from the target, summed over
+        all choices, and its gradient with respect to the logits. Where the target is what the
+        model says given some annotation, that is the annotation's negative log-likelihood.
+
+        target (np.ndarray): Shape (documents, choices, outcomes), sums to 1 in each choice.
+        weight (ArrayXd): What each choice counts, shape (documents, choices).
+        """
+        weight = np.broadcast_to(weight, target.shape[:2])[..., None]
+        log_p = _log_softmax(self.choices(logits))
+        log_target = np.log(np.maximum(target, np.finfo(target.dtype).tiny))
+        loss = (weight * target * (log_target - log_p)).sum()
+        return float(loss), self.labelled(weight * (np.exp(log_p) - target)).astype("f")
+
+    def _check_labels(self, labels: Optional[Iterable[str]]) -> None:
+        if isinstance(labels, str):
+            raise ValueError(Errors.E020.format(name=self.name, value=labels))
+
+    def _check_class_weights(self) -> None:
+        self._check_known(self.cfg["class_weights"] or {}, Errors.E034)
+
+    def _check_known(self, values: Dict[str, float], error: str = Errors.E021) -> None:
+        for label, value in values.items():
+            if value and label not in self.labels:
+                known = ", ".join(self.labels)
+                raise ValueError(error.format(label=label, name=self.name, labels=known))
+
+    def _finite(self, logits: np.ndarray) -> np.ndarray:
+        if not np.isfinite(logits).all():
+            raise ValueError(Errors.E022.format(name=self.name))
+        return logits.astype("float64")
+
+
+class BiRNNMultiLabelTextCategorizer(BiRNNTextCategorizer, MultiLabel_TextCategorizer):
+    """Sets `doc.cats` to the probability of each label, independent of the others (sigmoid). Labels
+    and annotation are those of spaCy's `MultiLabel_TextCategorizer`: a label that is not in an
+    example's annotation is missing, not wrong. For the settings see `BiRNNTextCategorizer`;
+    `threshold` tells the scorer from which probability on a label counts as predicted, and
+    `class_weights` how much a document counts that has the label."""
+
+    def initialize(  # type: ignore[override]
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        labels: Optional[Iterable[str]] = None,
+    ) -> None:
+        """Initialize the labels and the model. For the arguments see `BiRNNTextCategorizer`."""
+        self._check_labels(labels)
+        MultiLabel_TextCategorizer.initialize(self, get_examples, nlp=nlp, labels=labels)
+        self._check_class_weights()
+
+    def gold_mask(self, examples: List[Example]) -> np.ndarray:
+        mask = np.ones((len(examples), len(self.labels), 2), dtype=bool)
+        for row, eg in zip(mask, examples):
+            cats = eg.reference.cats
+            self._check_known(cats)
+            for outcomes, label in zip(row, self.labels):
+                if label in cats:
+                    outcomes[:] = (not cats[label], bool(cats[label]))
+        return mask
+
+    def choices(self, values: np.ndarray, other: float = 0.0) -> np.ndarray:
+        """Here there is a choice for each label: no or yes."""
+        return np.stack([np.full_like(values, other), values], axis=2)
+
+    def labelled(self, outcomes: np.ndarray) -> np.ndarray:
+        return outcomes[:, :, 1]
+
+
+def _log_softmax(values: np.ndarray) -> np.ndarray:
+    return values - np.logaddexp.reduce(values, axis=-1, keepdims=True)
