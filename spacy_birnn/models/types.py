@@ -1,10 +1,10 @@
 """Names for the model signatures of the package."""
 
-from typing import List
+from typing import List, Tuple
 
 from spacy.tokens import Doc
 from thinc.api import Model
-from thinc.types import Floats2d
+from thinc.types import Floats1d, Floats2d, Ints1d
 
 from ..crf import SequenceScores
 
@@ -15,3 +15,6 @@ Encoder = Model[List[Floats2d], List[Floats2d]]
 # Scores for each token and label, from vectors; and the whole way from the documents
 TaggingHead = Model[List[Floats2d], SequenceScores]
 SequenceTagger = Model[List[Doc], SequenceScores]
+# The log-probability of a lemma for each of some tokens, numbered through all documents
+LemmaBatch = Tuple[List[Doc], Ints1d, List[str]]
+Lemmatizer = Model[LemmaBatch, Floats1d]
