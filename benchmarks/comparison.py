@@ -33,6 +33,7 @@ class Task:
     pipes (tuple[str, ...]): spaCy's trainable pipes, as `spacy init config -p` takes them.
     measures (dict[str, str]): Scores on the test data, and the title of each one's column.
     dev_weights (dict[str, float]): The score on the development data, the same for both sides.
+    gold_tokens (bool): Whether both sides train and are tested on the tokens of the annotation.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Task:
     pipes: tuple[str, ...]
     measures: dict[str, str]
     dev_weights: dict[str, float]
+    gold_tokens: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ class Comparison:
         config["nlp"]["lang"] = task.lang
         config.setdefault("paths", {}).update({s: str(corpus[s]) for s in ("train", "dev")})
         config["training"]["seed"] = seed
+        for part in ("train", "dev"):
+            config["corpora"][part]["gold_preproc"] = task.gold_tokens
         if self.max_steps:
             frequency = config["training"].get("eval_frequency", 200)
             config["training"]["max_steps"] = self.max_steps

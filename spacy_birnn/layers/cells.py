@@ -19,11 +19,6 @@ from torch.nn.utils.rnn import PackedSequence
 
 from .packing import invert, time_major
 
-# Of one direction, as PyTorch has them: of the input, of the state, and a bias of each
-Weights = Tuple[Tensor, Tensor, Tensor, Tensor]
-# What a cell hands to its next step: h, and an LSTM also c
-State = Tuple[Tensor, ...]
-
 
 class Plan:
     """The order in which a batch is read.
@@ -71,8 +66,6 @@ class Cell:
 
     # Number of gates: how many times the state's width the projected input has
     gates: int
-    # Number of arrays of its state
-    n_states: int = 1
     # PyTorch's own module, and where it has each of our gates
     module: Type[Any]
     torch_gates: Tuple[int, ...]
@@ -94,12 +87,6 @@ class Cell:
         dH (Tensor): The gradient of the states; overwritten.
         H (Tensor): The states.
         """
-        raise NotImplementedError  # pragma: no cover
-
-    @staticmethod
-    def step(X: Tensor, state: State, weights: Weights) -> State:
-        """One step of one direction, without its gradient: the state after the input X, shape
-        (rows, input_width), from the state before."""
         raise NotImplementedError  # pragma: no cover
 
 
@@ -134,11 +121,6 @@ class RNN(Cell):
             if dh_before is not None:
                 dh_before.baddbmm_(dh, Ut)
         return dH, dH
-
-    @staticmethod
-    def step(X: Tensor, state: State, weights: Weights) -> State:
-        (h,) = state
-        return (torch.rnn_tanh_cell(X, h, *weights),)
 
 
 class GRU(Cell):
@@ -190,11 +172,6 @@ class GRU(Cell):
         torch.mul(dH, slope_n, out=dX[:, :, 2])
         return dX.flatten(2), dA.flatten(2)
 
-    @staticmethod
-    def step(X: Tensor, state: State, weights: Weights) -> State:
-        (h,) = state
-        return (torch.gru_cell(X, h, *weights),)
-
 
 class LSTM(Cell):
     """i_t, f_t, o_t = sigmoid(W x_t + U h_{t-1} + b), each with weights of its own
@@ -204,7 +181,6 @@ class LSTM(Cell):
     (Hochreiter and Schmidhuber 1997; Gers et al. 2000). The gates stand in the order g, i, f, o."""
 
     gates = 4
-    n_states = 2
     module = nn.LSTM
     torch_gates = (1, 2, 0, 3)
 
@@ -257,10 +233,6 @@ class LSTM(Cell):
                 dh_before.baddbmm_(da.flatten(2), Ut)
         return dA.flatten(2), dA.flatten(2)
 
-    @staticmethod
-    def step(X: Tensor, state: State, weights: Weights) -> State:
-        return torch.lstm_cell(X, state, *weights)
-
 
 CELLS: Dict[str, Type[Cell]] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
 
@@ -277,25 +249,15 @@ def run(cell: Type[Cell], X: Tensor, W: Tensor, U: Tensor, b: Tensor, plan: Plan
         projected = torch.baddbmm(b, X.expand(len(W), -1, -1), W)
         return Recurrence.apply(projected, U, cell, plan)
     n_directions, width, _ = U.shape
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    weights = {
-        name + suffix: values
-        for suffix, direction in zip(("_l0", "_l0_reverse"), torch_weights(cell, W, U, b))
-        for name, values in zip(names, direction)
-    }
+    weights = {}
+    for part, name in ((W, "weight_ih"), (U, "weight_hh"), (b, "bias_ih"), (0 * b, "bias_hh")):
+        gates = part.unflatten(2, (cell.gates, width))[:, :, cell.torch_gates, :].flatten(2)
+        for values, suffix in zip(gates, ("_l0", "_l0_reverse")):
+            weights[name + suffix] = values.flatten() if "bias" in name else values.T
     kernel = cell.module(X.shape[1], width, bidirectional=n_directions == 2, device="meta")
     packed = PackedSequence(X[plan.rows[0]], torch.as_tensor(plan.sizes))
     states = torch.func.functional_call(kernel, weights, (packed,))[0].data
     return states[plan.places[0]].unflatten(1, (n_directions, width)).transpose(0, 1)
-
-
-def torch_weights(cell: Type[Cell], W: Tensor, U: Tensor, b: Tensor) -> List[Weights]:
-    """The weights of each direction as PyTorch's own modules have them."""
-    arrays = []
-    for part in (W, U, b, 0 * b):
-        gates = part.unflatten(2, (cell.gates, U.shape[1]))[:, :, cell.torch_gates, :].flatten(2)
-        arrays.append([values.flatten() if part.shape[1] == 1 else values.T for values in gates])
-    return list(zip(*arrays))
 
 
 class Recurrence(torch.autograd.Function):

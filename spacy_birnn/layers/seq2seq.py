@@ -1,14 +1,14 @@
 """From the characters of a word to those of another, such as its lemma."""
 
-from typing import List, NamedTuple, Optional, Tuple, cast
+from typing import Any, List, Literal, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .birnn import BiRNN, Cell, RecurrentLayer
-from .cells import torch_weights
+from .birnn import BiRNN
 
+Cell = Literal["rnn", "gru", "lstm"]
 # Stand for characters: before the first, after the last, and where a shorter word has none
 START, END, PAD = -1, -2, -3
 # Distances between a character of the output and one of the word that attention tells apart
@@ -18,6 +18,8 @@ BATCH = 512
 # Keeps the logarithm of a probability finite
 TINY = 1e-8
 
+# Of PyTorch's own modules: h, and of an LSTM h and c, each of shape (1, rows, width)
+State = Union[Tensor, Tuple[Tensor, ...]]
 # Which word, and which place in it, each row belongs to
 Places = Tuple[Tensor, Tensor]
 
@@ -191,30 +193,40 @@ class CharSeq2Seq(nn.Module):
             found += Beam(self, source, limits[words], beam_width).run()
         return [found[i] for i in np.argsort(order)]
 
-    def step(self, before: Tensor, step: int, state: Tuple, source: Source) -> Tuple:
+    def step(
+        self, before: Tensor, step: int, state: Optional[State], source: Source
+    ) -> Tuple[State, Tensor, Tensor]:
         """One step of the decoder for `beam` beginnings of each word.
 
         before (Tensor): The character before, shape (words, beam).
         step (int): How many characters there are before.
-        state (Tuple): The decoder's state, each part of shape (words, beam, width).
+        state (Optional[State]): The state after that, of words * beam rows; None at first.
         RETURNS (Tuple): The new state, the probability of generating each character of the
             alphabet, shape (words, beam, alphabet), and of copying each one of the word, shape
             (words, beam, longest).
         """
         n_words, beam = before.shape
-        layer = cast(RecurrentLayer, self.decoder.layers[0])
         words, slots = _places(np.full(n_words, beam), before.device)
-        (weights,) = torch_weights(layer.cell, layer.W, layer.U, layer.b)
         X = self._read(before.flatten(), source, words)
-        flat = layer.cell.step(X, tuple(part.flatten(0, 1) for part in state), weights)
-        state = tuple(part.unflatten(0, (n_words, beam)) for part in flat)
+        kernel, weights = self._kernel()
+        H, state = torch.func.functional_call(kernel, weights, (X.unsqueeze(0), state))
         steps = torch.full((beam,), step, device=before.device)
-        generated, copied = self._probabilities(state[0], source, steps, (words, slots))
-        return (
-            state,
-            generated.unflatten(0, (n_words, beam)),
-            copied.unflatten(0, (n_words, beam)),
+        generated, copied = self._probabilities(
+            H.unflatten(1, (n_words, beam))[0], source, steps, (words, slots)
         )
+        return state, generated.unflatten(0, (n_words, beam)), copied.unflatten(0, (n_words, beam))
+
+    def _kernel(self) -> Tuple[nn.Module, Any]:
+        """The decoder as PyTorch's own module, which can go on from a state, and its weights."""
+        layer: Any = self.decoder.layers[0]
+        kernel = layer.cell.module(layer.W.shape[1], layer.U.shape[1], device="meta")
+        parts = {"weight_ih": layer.W, "weight_hh": layer.U, "bias_ih": layer.b}
+        parts["bias_hh"] = torch.zeros_like(layer.b)
+        weights = {}
+        for name, part in parts.items():
+            gates = part[0].unflatten(1, (layer.cell.gates, -1))[:, layer.cell.torch_gates]
+            weights[f"{name}_l0"] = gates.flatten() if "bias" in name else gates.flatten(1).T
+        return kernel, weights
 
     def _read(self, before: Tensor, source: Source, words: Tensor) -> Tensor:
         return torch.cat([self._embed(before), source.summary[words]], dim=1)
@@ -265,9 +277,7 @@ class Beam:
         self.chars = source.chars.new_full((n_words, width, 1), START)
         self.scores = source.states.new_full((n_words, width), -np.inf)
         self.scores[:, 0] = 0.0
-        layer = cast(RecurrentLayer, model.decoder.layers[0])
-        zeros = source.states.new_zeros((n_words, width, layer.U.shape[1]))
-        self.state: Tuple = (zeros,) * layer.cell.n_states
+        self.state: Optional[State] = None
 
     def _choices(self, chars: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
         """What can come next: the alphabet, and the characters of the word that are not in it.
@@ -336,16 +346,22 @@ class Beam:
         rows = torch.arange(len(beam), device=beam.device).unsqueeze(1)
         chars = self.choices.gather(1, chosen % scores.shape[2])
         self.chars = torch.cat([self.chars[rows, beam], chars.unsqueeze(2)], dim=2)
-        self.state = tuple(part[rows, beam] for part in self.state)
+        self._take_states((rows * self.width + beam).flatten())
 
     def _keep(self, words: Tensor) -> None:
         """Leave out the words that are done."""
         if words.all():
             return
         self.source = self.source.take(words)
-        self.state = tuple(part[words] for part in self.state)
+        self._take_states(words.repeat_interleave(self.width).nonzero().squeeze(1))
         for name in ("words", "limits", "choices", "place", "legal", "chars", "scores"):
             setattr(self, name, getattr(self, name)[words])
+
+    def _take_states(self, rows: Tensor) -> None:
+        if isinstance(self.state, tuple):
+            self.state = tuple(part[:, rows] for part in self.state)
+        elif self.state is not None:
+            self.state = self.state[:, rows]
 
 
 def _places(lengths: np.ndarray, device: torch.device) -> Places:

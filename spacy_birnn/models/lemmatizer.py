@@ -10,7 +10,7 @@ from spacy.tokens import Doc
 from thinc.api import HashEmbed, Model, chain, concatenate, with_array, xp2torch
 from thinc.types import Floats1d, Floats2d, Ints1d
 
-from ..checks import CELLS, check_choice, check_positive, check_rate
+from ..checks import check_choice, check_positive, check_rate
 from ..errors import Errors
 from .embed import known_words
 from .features import code_points
@@ -23,6 +23,8 @@ ATTRS = ["TAG", "POS", "MORPH"]
 ATTR_WIDTH = 32
 ATTR_ROWS = 2000
 ATTR_DROPOUT = 0.2
+# Those that PyTorch has a kernel for, which the decoder needs
+CELLS = ("rnn", "gru", "lstm")
 CACHED_LEMMAS = 20000
 
 
