@@ -5,7 +5,6 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import numpy as np
 from spacy.attrs import ORTH
 from spacy.ml.featureextractor import FeatureExtractor
-from spacy.ml.models.tok2vec import get_tok2vec_width
 from spacy.tokens import Doc
 from thinc.api import HashEmbed, Model, chain, concatenate, with_array, xp2torch
 from thinc.types import Floats1d, Floats2d, Ints1d
@@ -74,7 +73,6 @@ def build_lemmatizer(
     condition = _attributes()
     if tok2vec is not None:
         condition = concatenate(condition, tok2vec)
-        condition.set_dim("nO", len(ATTRS) * ATTR_WIDTH + get_tok2vec_width(tok2vec))
     model: Lemmatizer = Model(
         "lemmatizer",
         _forward,
@@ -111,7 +109,8 @@ def _init(model: Lemmatizer, X=None, Y=None) -> None:
     condition.initialize(X=X)
     alphabet = [ord(char) for char in Y or ()]
     model.set_dim("nO", 1 + len(alphabet), force=True)
-    torch_shim(model).build(condition_width=condition.get_dim("nO"), alphabet=alphabet)
+    condition_width = condition.predict(X)[0].shape[1]
+    torch_shim(model).build(condition_width=condition_width, alphabet=alphabet)
 
 
 def _forward(model: Lemmatizer, X: LemmaBatch, is_train: bool) -> Tuple[Floats1d, Callable]:
@@ -161,9 +160,10 @@ def _decode(
     model: Lemmatizer, docs: List[Doc], tokens: Ints1d, limits: Ints1d, beam_width: int
 ) -> List[Optional[str]]:
     shim = torch_shim(model)
+    module = shim.module
     condition, _ = _condition(model, docs, tokens, is_train=False)
     chars, lengths = _characters(_forms(docs, tokens))
-    outputs = shim.module.search(
+    outputs = module.search(
         xp2torch(condition, device=shim.device), chars, lengths, limits, beam_width=beam_width
     )
     if not np.isfinite([o.score for o in outputs]).all():

