@@ -7,7 +7,7 @@ import pytest
 import spacy
 from spacy.tokens import Doc
 
-FACTORIES = {"birnn_ner", "birnn_tagger", "birnn_morphologizer"}
+FACTORIES = {"birnn_ner", "birnn_tagger", "birnn_morphologizer", "birnn_lemmatizer"}
 TINY_TOK2VEC = {"@architectures": "spacy-birnn.BiRNNTok2Vec.v1", "width": 8}
 # With each architecture what it asks for
 ARCHITECTURES = {
@@ -22,6 +22,7 @@ ARCHITECTURES = {
     "spacy-birnn.BiRNNEncoder.v1": {"width": 8},
     "spacy-birnn.BiRNNTok2Vec.v1": {},
     "spacy-birnn.SequenceTagger.v1": {"tok2vec": TINY_TOK2VEC, "output": "crf"},
+    "spacy-birnn.Lemmatizer.v1": {},
 }
 
 

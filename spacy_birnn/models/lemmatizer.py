@@ -117,11 +117,14 @@ def _forward(model: Lemmatizer, X: LemmaBatch, is_train: bool) -> Tuple[Floats1d
     """The log-probability of each lemma."""
     docs, tokens, lemmas = X
     condition, backprop_condition = _condition(model, docs, tokens, is_train)
-    words, targets = _characters(_forms(docs, tokens)), _characters(lemmas)
-    log_p, backprop_module = run_module(model, condition, *words, *targets, is_train=is_train)
+    log_p: Floats1d = model.ops.alloc1f(0)
+    if lemmas:
+        words, targets = _characters(_forms(docs, tokens)), _characters(lemmas)
+        log_p, backprop_module = run_module(model, condition, *words, *targets, is_train=is_train)
 
     def backprop(d_log_p: Floats1d) -> LemmaBatch:
-        backprop_condition(backprop_module(d_log_p))
+        # A tok2vec that other components share waits for its gradient, even if it is 0
+        backprop_condition(backprop_module(d_log_p) if lemmas else condition)
         return docs, tokens, lemmas
 
     return log_p, backprop
@@ -177,7 +180,7 @@ def _condition(
     """The vector of each of some tokens, from its attributes and its context."""
     ops: Any = model.ops
     Ys, backprop_layer = model.layers[0](docs, is_train)
-    rows = ops.asarray1i(tokens)
+    rows = ops.asarray1i(tokens, dtype="int64")
 
     def backprop(d_condition: Floats2d) -> List[Doc]:
         dY = ops.alloc2f(sum(len(doc) for doc in docs), d_condition.shape[1])

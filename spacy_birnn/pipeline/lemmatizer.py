@@ -216,9 +216,9 @@ class BiRNNLemmatizer(SafelySaved):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         tokens, lemmas = self._targets(examples)
-        if lemmas:
+        docs = [eg.predicted for eg in examples]
+        if lemmas or (self.model.attrs["in_context"] and any(len(doc) for doc in docs)):
             set_dropout_rate(self.model, drop)
-            docs = [eg.predicted for eg in examples]
             log_p, backprop = self.model.begin_update((docs, tokens, lemmas))
             loss, d_log_p = self.get_loss(examples, log_p)
             backprop(d_log_p)
@@ -240,7 +240,8 @@ class BiRNNLemmatizer(SafelySaved):
             ):
                 same = (token.orth, token.tag, token.pos, str(token.morph), lemma)
                 found.setdefault(i if self.model.attrs["in_context"] else same, (i, lemma))
-        return np.array([i for i, _ in found.values()]), [lemma for _, lemma in found.values()]
+        numbers = np.array([i for i, _ in found.values()], dtype="int64")
+        return numbers, [lemma for _, lemma in found.values()]
 
     def get_loss(self, examples: Iterable[Example], log_p: Floats1d) -> Tuple[float, Floats1d]:
         """Negative log-likelihood of the lemmas, summed over the batch, and its gradient.

@@ -159,6 +159,25 @@ def test_context_decides_where_tok2vec_is_given(fit, tiny_tok2vec):
     assert lemmas_of(nlp, ["a", "saw", "cuts"])[1] == "saw"
 
 
+def test_a_shared_tok2vec_is_trained_with_and_without_lemmas(tiny_tok2vec, weights, unmoved):
+    nlp = spacy.blank("xx")
+    shared = nlp.add_pipe("tok2vec", config={"model": tiny_tok2vec})
+    listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": 16}
+    model = {"@architectures": "spacy-birnn.SequenceTagger.v1", "output": "softmax"}
+    nlp.add_pipe("birnn_tagger", config={"model": {**model, "tok2vec": listener}})
+    nlp.add_pipe("birnn_lemmatizer", config={"model": {**TINY, "tok2vec": listener}})
+    lemmas = [example(nlp, ["dogs", "ran"], ["dog", "run"])]
+    words = Doc(nlp.vocab, words=["dogs", "ran"])
+    tags = [Example.from_dict(words, {"tags": ["NNS", "VBD"]})]
+    sgd = nlp.initialize(lambda: [*lemmas, *tags])
+    for examples in (lemmas, tags):
+        before = weights(shared.model)
+        for _ in range(2):  # at first the tagger's weights are 0
+            nlp.update(examples, sgd=sgd)
+        assert unmoved(before, weights(shared.model)) == []
+    assert [token.lemma_ for token in nlp("dogs ran dogs")] == ["dog", "run", "dog"]
+
+
 def test_parts_of_speech_decide_where_training_had_them(fit):
     nlp = make(lookup=False)
     words, pos = ["saw", "saw", "dogs"], ["VERB", "NOUN", "NOUN"]
