@@ -102,6 +102,10 @@ def ud(
 @app.command()
 def sst2(
     data: Data,
+def lemma(
+    data: Data,
+    treebank: Annotated[str, typer.Option(help="What the files' names begin with")] = "en_partut",
+    lang: Annotated[str, typer.Option(help="Language code")] = "en",
     seeds: Seeds = "0,1,2",
     ours: Ours = None,
     work: Work = None,
@@ -127,12 +131,32 @@ def sst2(
         task=task,
         ours=ours or ROOT / "project" / "configs" / "sst2.cfg",
         work=_work_dir(work) / "sst2",
+    """Lemmas on a treebank, on its own tokens: spaCy's `trainable_lemmatizer` and ours."""
+    task = Task(
+        name=f"accuracy-lemma-{treebank}",
+        command=f"python benchmarks/accuracy.py lemma --data DIR --treebank {treebank}"
+        f" --lang {lang} --seeds {seeds}",
+        lang=lang,
+        pipes=("trainable_lemmatizer",),
+        measures={"lemma_acc": "lemmas", "unseen_acc": "lemmas of unseen forms"},
+        dev_weights={"lemma_acc": 1.0},
+        gold_tokens=True,
+    )
+    run = Comparison(
+        task=task,
+        ours=ours or ROOT / "project" / "configs" / "ud_lemma.cfg",
+        work=_work_dir(work) / f"lemma-{treebank}",
         results=results,
         threads=threads,
         max_steps=max_steps,
         resume=resume,
     )
     run.compare(_parse_seeds(seeds), convert=lambda out: convert_sst2(data, out))
+
+    def convert(out: Path) -> dict[str, Path]:
+        return convert_ud(data, out, treebank=treebank, n_sents=1, merge_subtokens=False)
+
+    run.compare(_parse_seeds(seeds), convert=convert)
 
 
 def _work_dir(work: Path | None) -> Path:

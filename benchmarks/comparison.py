@@ -36,6 +36,8 @@ class Task:
     dev_weights (dict[str, float]): The score on the development data, the same for all sides.
     spacy (dict[str, SpacySide]): spaCy's sides: of each the title, and what makes its config from
         the language and the pipes.
+    dev_weights (dict[str, float]): The score on the development data, the same for both sides.
+    gold_tokens (bool): Whether both sides train and are tested on the tokens of the annotation.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Task:
     def sides(self) -> dict[str, str]:
         """The title of each side. Ours is the last."""
         return {**{side: title for side, (title, _) in self.spacy.items()}, **OURS}
+    gold_tokens: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,8 @@ class Comparison:
         config["nlp"]["lang"] = task.lang
         config.setdefault("paths", {}).update({s: str(corpus[s]) for s in ("train", "dev")})
         config["training"]["seed"] = seed
+        for part in ("train", "dev"):
+            config["corpora"][part]["gold_preproc"] = task.gold_tokens
         if self.max_steps:
             frequency = config["training"].get("eval_frequency", 200)
             config["training"]["max_steps"] = self.max_steps

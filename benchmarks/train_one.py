@@ -117,6 +117,18 @@ def tokenization_ceiling(examples: Iterable[Example]) -> float:
     return 2 * reached / (reached + total)
 
 
+def unseen_accuracy(nlp: Language, train_path: Path, test_path: Path) -> float:
+    """Lemma accuracy on the tokens whose forms the training data does not have."""
+    known = {t.text for eg in Corpus(train_path, gold_preproc=True)(nlp) for t in eg.reference}
+    right = total = 0
+    for eg in Corpus(test_path, gold_preproc=True)(nlp):
+        for found, gold in zip(nlp(eg.predicted), eg.reference, strict=True):
+            if gold.lemma and gold.text not in known:
+                right += found.lemma == gold.lemma
+                total += 1
+    return right / max(1, total)
+
+
 def main(config_path: Path, test_path: Path, out: Path, threads: int = 1) -> None:
     """Train with CONFIG_PATH, evaluate the best model on TEST_PATH, and write OUT/run.json."""
     torch.set_num_threads(threads)
@@ -130,7 +142,11 @@ def main(config_path: Path, test_path: Path, out: Path, threads: int = 1) -> Non
     recorder.watch(nlp)
     train(nlp, out)
     nlp = spacy.load(out / "model-best")
-    test = evaluate_test(nlp, list(Corpus(test_path)(nlp)))
+    gold_tokens = config["corpora"]["dev"].get("gold_preproc", False)
+    test = evaluate_test(nlp, list(Corpus(test_path, gold_preproc=gold_tokens)(nlp)))
+    if "lemma_acc" in test:
+        train_path = config.interpolate()["corpora"]["train"]["path"]
+        test["unseen_acc"] = unseen_accuracy(nlp, Path(train_path), test_path)
     seconds = {"init": round(init_seconds, 3), "train": round(recorder.wall, 3)}
     write_json(out / "run.json", {"test": test, "seconds": seconds, "curve": recorder.curve})
 

@@ -119,6 +119,19 @@ class Errors(metaclass=_WithCodes):
         "{value}. Add a label for documents that none of the others fits, or use "
         "'birnn_textcat_multilabel'."
     )
+    # Lemmas
+    E040 = (
+        "'{name}' found no lemma in the data that it is initialized with. Annotate lemmas "
+        "(column 3 of CoNLL-U, Token.lemma_), or take the component out of the pipeline."
+    )
+    E041 = (
+        "'{name}' needs a model that writes lemmas, but its model is '{found}'. Use "
+        '@architectures = "spacy-birnn.Lemmatizer.v1" in its [model].'
+    )
+    E042 = (
+        "'{name}' cannot rehearse: what it would have to remember are whole lemmas, not scores of "
+        "labels. Leave it out of nlp.rehearse(), or train on old and new data together."
+    )
 
 
 class Warnings(metaclass=_WithCodes):

@@ -14,6 +14,7 @@ FACTORIES = {
     "birnn_textcat",
     "birnn_textcat_multilabel",
 }
+FACTORIES = {"birnn_ner", "birnn_tagger", "birnn_morphologizer", "birnn_lemmatizer"}
 TINY_TOK2VEC = {"@architectures": "spacy-birnn.BiRNNTok2Vec.v1", "width": 8}
 # With each architecture what it asks for
 ARCHITECTURES = {
@@ -29,6 +30,7 @@ ARCHITECTURES = {
     "spacy-birnn.BiRNNTok2Vec.v1": {},
     "spacy-birnn.SequenceTagger.v1": {"tok2vec": TINY_TOK2VEC, "output": "crf"},
     "spacy-birnn.TextClassifier.v1": {"tok2vec": TINY_TOK2VEC},
+    "spacy-birnn.Lemmatizer.v1": {},
 }
 
 

@@ -68,7 +68,7 @@ def build_word_char_embed(
     tables = [HashEmbed(width, n, column=i, seed=8 + i) for i, n in enumerate(rows)]
     lexical = chain(
         FeatureExtractor(attrs),
-        with_array(chain(_known_words(whole, word_dropout), concatenate(*tables))),
+        with_array(chain(known_words(whole, word_dropout), concatenate(*tables))),
     )
     parts = [lexical, _vectors_if_any(width)]
     if chars is not None:
@@ -77,22 +77,24 @@ def build_word_char_embed(
     return by_word(chain(concatenate(*parts), mix))
 
 
-def _known_words(columns: List[int], rate: float) -> Model[Ints2d, Ints2d]:
+def known_words(
+    columns: List[int], rate: float, *, filter_size: int = FILTER_SIZE
+) -> Model[Ints2d, Ints2d]:
     """Hide the ids in the given columns, as 0: in training those of a share of the rows, at
     prediction those that training never showed. A hashed table has rows for any id, but what they
     hold for an unknown word is a sum of other words. The ids that were shown are remembered in a
-    Bloom filter of one hash (Bloom 1970)."""
+    Bloom filter of one hash (Bloom 1970) with `filter_size` places."""
     return Model(
         "known_words",
         _forward_known,
         init=_init_known,
         params={"shown": None},
-        attrs={"columns": columns, "rate": rate},
+        attrs={"columns": columns, "rate": rate, "filter_size": filter_size},
     )
 
 
 def _init_known(model: Model[Ints2d, Ints2d], X=None, Y=None) -> None:
-    shape = (len(model.attrs["columns"]), FILTER_SIZE)
+    shape = (len(model.attrs["columns"]), model.attrs["filter_size"])
     model.set_param("shown", model.ops.xp.zeros(shape, dtype="uint8"))
 
 
@@ -108,7 +110,7 @@ def _forward_known(
     if is_train:
         hidden = xp.random.random(len(ids)) < model.attrs["rate"]
     for row, column in enumerate(model.attrs["columns"]):
-        place = ids[:, column] % FILTER_SIZE
+        place = ids[:, column] % model.attrs["filter_size"]
         if is_train:
             shown[row, place] = 1
             ids[hidden, column] = 0

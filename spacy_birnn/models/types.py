@@ -1,10 +1,10 @@
 """Names for the model signatures of the package."""
 
-from typing import List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Tuple
 
 from spacy.tokens import Doc
 from thinc.api import Model
-from thinc.types import Floats1d, Floats2d
+from thinc.types import Floats1d, Floats2d, Ints1d
 
 from ..crf import SequenceScores
 
@@ -31,3 +31,6 @@ SequenceTagger = Model[List[Doc], SequenceScores]
 # Scores for each label of a document, from vectors; and the whole way from the documents
 DocHead = Model[List[Floats2d], DocScores]
 TextClassifier = Model[List[Doc], DocScores]
+# The log-probability of a lemma for each of some tokens, numbered through all documents
+LemmaBatch = Tuple[List[Doc], Ints1d, List[str]]
+Lemmatizer = Model[LemmaBatch, Floats1d]

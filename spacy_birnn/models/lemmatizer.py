@@ -1,0 +1,200 @@
+"""The character encoder-decoder that writes lemmas."""
+
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import numpy as np
+from spacy.attrs import ORTH
+from spacy.ml.featureextractor import FeatureExtractor
+from spacy.tokens import Doc
+from thinc.api import HashEmbed, Model, chain, concatenate, with_array, xp2torch
+from thinc.types import Floats1d, Floats2d, Ints1d
+
+from ..checks import check_choice, check_positive, check_rate
+from ..errors import Errors
+from .embed import known_words
+from .features import code_points
+from .torch_wrapper import TorchShim, run_module, torch_shim
+from .types import DocsToVectors, LemmaBatch, Lemmatizer
+
+# What earlier components say of a token, the width and the number of rows of each one's table, and
+# the share of tokens that are trained without it
+ATTRS = ["TAG", "POS", "MORPH"]
+ATTR_WIDTH = 32
+ATTR_ROWS = 2000
+ATTR_DROPOUT = 0.2
+# Those that PyTorch has a kernel for, which the decoder needs
+CELLS = ("rnn", "gru", "lstm")
+CACHED_LEMMAS = 20000
+
+
+def build_lemmatizer(
+    *,
+    width: int = 128,
+    char_width: int = 64,
+    rows: int = 1024,
+    depth: int = 1,
+    cell: str = "gru",
+    attention: bool = True,
+    dropout: Optional[float] = None,
+    tok2vec: Optional[DocsToVectors] = None,
+) -> Lemmatizer:
+    """Write the lemma of a token from its characters (see `layers.seq2seq.CharSeq2Seq`), and from
+    the TAG, POS and MORPH that components before it have set. Of these it heeds only values that
+    training showed, and it is trained to do without: a pipeline that has them in training
+    ([training] annotating_components), at prediction, in both or in neither gets lemmas either way.
+
+    width (int): Width of the encoder's and the decoder's states, even. Recommended: 64 to 256.
+    char_width (int): Width of a character's embedding. Recommended: 32 to 128.
+    rows (int): Rows of the character table; a character's row is its code point modulo `rows`.
+        Recommended: 256 to 8192, more for large scripts.
+    depth (int): Number of layers of the encoder. Recommended: 1 or 2.
+    cell (str): "rnn", "gru" or "lstm".
+    attention (bool): Whether the decoder looks at the characters it copies. Without, it cannot copy
+        any that no lemma of training has, and it needs much more data.
+    dropout (Optional[float]): Dropout on what the encoder and the decoder read and put out. null
+        follows [training] dropout. Recommended: 0.2 to 0.4.
+    tok2vec (Optional[Model[List[Doc], List[Floats2d]]]): Token vectors in context, for lemmas that
+        depend on it. null for none: then each form with the same attributes is decoded once and
+        kept, which is much faster.
+    RAISES (ValueError): E001 for impossible settings.
+    """
+    where = "spacy-birnn.Lemmatizer.v1"
+    settings: Dict[str, Any] = {
+        "rows": rows,
+        "char_width": char_width,
+        "width": width,
+        "depth": depth,
+    }
+    for name, value in settings.items():
+        check_positive(name, value, where=where, even=name == "width")
+    check_choice("cell", cell, CELLS, where=where)
+    check_rate("dropout", dropout, where=where)
+    settings.update(cell=cell, attention=attention, dropout=dropout)
+    condition = _attributes()
+    if tok2vec is not None:
+        condition = concatenate(condition, tok2vec)
+    model: Lemmatizer = Model(
+        "lemmatizer",
+        _forward,
+        init=_init,
+        attrs={"dropout_rate": 0.0, "in_context": tok2vec is not None, "decode": decode},
+        layers=[condition],
+        dims={"nO": None},
+        shims=[TorchShim("lemmatizer", _build_module, settings)],
+    )
+    if tok2vec is not None:
+        model.set_ref("tok2vec", tok2vec)
+    model.set_ref("output_layer", model)
+    return model
+
+
+def _attributes() -> DocsToVectors:
+    """The hashed attributes of each token. Values that training never showed count as not set."""
+    columns = list(range(len(ATTRS)))
+    tables = [HashEmbed(ATTR_WIDTH, ATTR_ROWS, column=i, seed=8 + i) for i in columns]
+    known = known_words(columns, ATTR_DROPOUT, filter_size=2**16)
+    embed = with_array(chain(known, concatenate(*tables)))
+    return chain(FeatureExtractor(ATTRS), embed)
+
+
+def _build_module(**cfg: Any) -> Any:
+    from ..layers.seq2seq import CharSeq2Seq
+
+    return CharSeq2Seq(**cfg)
+
+
+def _init(model: Lemmatizer, X=None, Y=None) -> None:
+    """X are documents, Y the characters of the lemmas."""
+    (condition,) = model.layers
+    condition.initialize(X=X)
+    alphabet = [ord(char) for char in Y or ()]
+    model.set_dim("nO", 1 + len(alphabet), force=True)
+    condition_width = condition.predict(X)[0].shape[1]
+    torch_shim(model).build(condition_width=condition_width, alphabet=alphabet)
+
+
+def _forward(model: Lemmatizer, X: LemmaBatch, is_train: bool) -> Tuple[Floats1d, Callable]:
+    """The log-probability of each lemma."""
+    docs, tokens, lemmas = X
+    condition, backprop_condition = _condition(model, docs, tokens, is_train)
+    log_p: Floats1d = model.ops.alloc1f(0)
+    if lemmas:
+        words, targets = _characters(_forms(docs, tokens)), _characters(lemmas)
+        log_p, backprop_module = run_module(model, condition, *words, *targets, is_train=is_train)
+
+    def backprop(d_log_p: Floats1d) -> LemmaBatch:
+        # A tok2vec that other components share waits for its gradient, even if it is 0
+        backprop_condition(backprop_module(d_log_p) if lemmas else condition)
+        return docs, tokens, lemmas
+
+    return log_p, backprop
+
+
+def decode(
+    model: Lemmatizer, docs: List[Doc], tokens: Ints1d, limits: Ints1d, *, beam_width: int
+) -> List[Optional[str]]:
+    """Write the lemmas of some tokens, each distinct one once if they do not depend on context.
+
+    tokens (Ints1d): The tokens, numbered through all documents.
+    limits (Ints1d): The most characters that each lemma may have. It depends on the form alone.
+    beam_width (int): Beginnings of a lemma that are kept while writing; 1 is greedy.
+    RETURNS (List[Optional[str]]): The lemmas; None where none came to an end.
+    """
+    if model.attrs["in_context"]:
+        return _decode(model, docs, tokens, limits, beam_width)
+    ids = np.concatenate([doc.to_array(["ORTH", *ATTRS]) for doc in docs])[tokens]
+    keys = [tuple(key) for key in ids.tolist()]
+    memo = torch_shim(model).memo
+    # Replaced as a whole: threads may share the pipeline
+    name = f"beam_width={beam_width}"
+    known = memo.get(name, {})
+    new = {key: i for i, key in enumerate(keys) if key not in known}
+    if new:
+        if len(known) + len(new) > CACHED_LEMMAS:
+            known, new = {}, {key: i for i, key in enumerate(keys)}
+        rows = list(new.values())
+        lemmas = _decode(model, docs, tokens[rows], limits[rows], beam_width)
+        known = {**known, **dict(zip(new, lemmas))}
+        memo[name] = known
+    return [known[key] for key in keys]
+
+
+def _decode(
+    model: Lemmatizer, docs: List[Doc], tokens: Ints1d, limits: Ints1d, beam_width: int
+) -> List[Optional[str]]:
+    shim = torch_shim(model)
+    module = shim.module
+    condition, _ = _condition(model, docs, tokens, is_train=False)
+    chars, lengths = _characters(_forms(docs, tokens))
+    outputs = module.search(
+        xp2torch(condition, device=shim.device), chars, lengths, limits, beam_width=beam_width
+    )
+    if not np.isfinite([o.score for o in outputs]).all():
+        raise ValueError(Errors.E022.format(name=model.name))
+    return [None if o.chars is None else "".join(map(chr, o.chars)) for o in outputs]
+
+
+def _condition(
+    model: Lemmatizer, docs: List[Doc], tokens: Ints1d, is_train: bool
+) -> Tuple[Floats2d, Callable]:
+    """The vector of each of some tokens, from its attributes and its context."""
+    ops: Any = model.ops
+    Ys, backprop_layer = model.layers[0](docs, is_train)
+    rows = ops.asarray1i(tokens, dtype="int64")
+
+    def backprop(d_condition: Floats2d) -> List[Doc]:
+        dY = ops.alloc2f(sum(len(doc) for doc in docs), d_condition.shape[1])
+        ops.scatter_add(dY, rows, d_condition)
+        return backprop_layer(ops.unflatten(dY, [len(doc) for doc in docs]))
+
+    return ops.flatten(Ys)[rows], backprop
+
+
+def _forms(docs: List[Doc], tokens: Ints1d) -> List[str]:
+    orths = np.concatenate([doc.to_array(ORTH) for doc in docs])[tokens]
+    return [docs[0].vocab.strings[orth] for orth in orths]
+
+
+def _characters(words: List[str]) -> Tuple[np.ndarray, np.ndarray]:
+    chars, lengths = code_points(words, max_chars=max(map(len, words), default=0))
+    return chars.astype("int64"), lengths

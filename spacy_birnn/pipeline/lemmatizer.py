@@ -1,0 +1,295 @@
+"""Lemmas, written character by character."""
+
+from collections import defaultdict
+from itertools import islice
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Union
+
+import numpy as np
+from spacy.language import Language
+from spacy.tokens import Doc, Token
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import Config, Model, Optimizer, set_dropout_rate
+from thinc.types import Floats1d
+
+from ..checks import check_positive
+from ..errors import Errors
+from .serialize import SafelySaved
+
+default_model_config = """
+[model]
+@architectures = "spacy-birnn.Lemmatizer.v1"
+"""
+LEMMATIZER_MODEL = Config().from_str(default_model_config)["model"]
+
+
+@Language.factory(
+    "birnn_lemmatizer",
+    assigns=["token.lemma"],
+    default_config={
+        "model": LEMMATIZER_MODEL,
+        "lookup": True,
+        "beam_width": 1,
+        "max_chars": 50,
+        "overwrite": False,
+        "scorer": {"@scorers": "spacy.lemmatizer_scorer.v1"},
+    },
+    default_score_weights={"lemma_acc": 1.0},
+)
+def make_birnn_lemmatizer(
+    nlp: Language,
+    name: str,
+    model: Model,
+    lookup: bool,
+    beam_width: int,
+    max_chars: int,
+    overwrite: bool,
+    scorer: Optional[Callable],
+) -> "BiRNNLemmatizer":
+    """Construct a lemmatizer. See `BiRNNLemmatizer` for the settings."""
+    return BiRNNLemmatizer(
+        nlp.vocab,
+        model,
+        name,
+        lookup=lookup,
+        beam_width=beam_width,
+        max_chars=max_chars,
+        overwrite=overwrite,
+        scorer=scorer,
+    )
+
+
+class BiRNNLemmatizer(SafelySaved):
+    """Sets `token.lemma`. Forms that the training data had with one lemma only are looked up; the
+    lemmas of all others are written by the model, which may copy characters that it never saw.
+
+    Its labels are the characters of the lemmas in the training data.
+
+    vocab (Vocab): The shared vocabulary.
+    model (Model): The model, such as `spacy-birnn.Lemmatizer.v1`.
+    name (str): The component's name.
+    lookup (bool): Whether to look up forms of the training data first. A form with several lemmas
+        is looked up with its part of speech, if an earlier component has set it and that decides.
+    beam_width (int): Beginnings of a lemma that are kept while writing. 1 is greedy. Recommended: 1
+        to 5; slower in proportion.
+    max_chars (int): A longer form that cannot be looked up is its own lemma. Recommended: 30 to
+        100.
+    overwrite (bool): Whether to replace lemmas that are already set.
+    scorer (Optional[Callable]): The scoring method.
+    RAISES (ValueError): E001 for impossible settings, E041 for another kind of model.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str = "birnn_lemmatizer",
+        *,
+        lookup: bool = True,
+        beam_width: int = 1,
+        max_chars: int = 50,
+        overwrite: bool = False,
+        scorer: Optional[Callable] = None,
+    ):
+        check_positive("beam_width", beam_width, where=name)
+        check_positive("max_chars", max_chars, where=name)
+        if "decode" not in model.attrs:
+            raise ValueError(Errors.E041.format(name=name, found=model.name))
+        settings = {"lookup": lookup, "beam_width": beam_width, "max_chars": max_chars}
+        super().__init__(vocab, model, name, labels=[], table={}, overwrite=overwrite, **settings)
+        self.scorer = scorer
+
+    @property
+    def labels(self) -> Tuple[str, ...]:
+        """The characters of the lemmas in the training data."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> Tuple[str, ...]:
+        """The labels, as `spacy init labels` writes them."""
+        return self.labels
+
+    @property
+    def hide_labels(self) -> bool:
+        return True
+
+    @property
+    def n_outputs(self) -> int:
+        # One more says that the lemma ends
+        return 1 + len(self.labels)
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        labels: Optional[Iterable[str]] = None,
+    ) -> None:
+        """Initialize the alphabet, the table of known forms, and the model.
+
+        get_examples (Callable[[], Iterable[Example]]): Gives a representative sample of the data.
+        nlp (Optional[Language]): The pipeline that the component is part of.
+        labels (Optional[Iterable[str]]): The characters, as `spacy init labels` writes them. None
+            takes those of the lemmas in the examples.
+        RAISES (ValueError): E040 if the examples have no lemmas, E020 for labels that are no list.
+        """
+        validate_get_examples(get_examples, "BiRNNLemmatizer.initialize")
+        if isinstance(labels, str):
+            raise ValueError(Errors.E020.format(name=self.name, value=labels))
+        known = {
+            (token.text, token.pos_, token.lemma_)
+            for eg in get_examples()
+            for token in eg.y
+            if token.lemma_
+        }
+        if not known:
+            raise ValueError(Errors.E040.format(name=self.name))
+        if labels is None:
+            labels = sorted({char for _, _, lemma in known for char in lemma})
+        self.cfg["labels"] = list(labels)
+        self.cfg["table"] = _make_table(known) if self.cfg["lookup"] else {}
+        self.model.initialize(X=[eg.x for eg in islice(get_examples(), 10)], Y=self.labels)
+
+    def predict(self, docs: Iterable[Doc]) -> List[List[str]]:
+        """Predict the lemmas of a batch, without modifying the documents.
+
+        docs (Iterable[Doc]): The documents.
+        RETURNS (List[List[str]]): The lemma of each token of each document.
+        RAISES (ValueError): E010 before initialization.
+        """
+        docs = list(docs)
+        self._require_weights()
+        lemmas, tokens, limits = [], [], []
+        for i, token in enumerate(token for doc in docs for token in doc):
+            lemma = self._look_up(token)
+            if lemma is None and len(token) <= self.cfg["max_chars"]:
+                tokens.append(i)
+                limits.append(_longest_lemma(token.text))
+            lemmas.append(lemma or token.text)
+        if tokens:
+            decode, beam_width = self.model.attrs["decode"], self.cfg["beam_width"]
+            written = decode(
+                self.model, docs, np.array(tokens), np.array(limits), beam_width=beam_width
+            )
+            for i, lemma in zip(tokens, written):
+                # One that is empty or has no end is none
+                lemmas[i] = lemma or lemmas[i]
+        rest = iter(lemmas)
+        return [list(islice(rest, len(doc))) for doc in docs]
+
+    def _look_up(self, token: Token) -> Optional[str]:
+        entry = self.cfg["table"].get(token.text)
+        return entry.get(token.pos_) if isinstance(entry, dict) else entry
+
+    def set_annotations(self, docs: Iterable[Doc], lemmas: List[List[str]]) -> None:
+        """Set the lemmas of a batch.
+
+        docs (Iterable[Doc]): The documents, modified in place.
+        lemmas (List[List[str]]): The lemmas, as `predict` gives them.
+        """
+        for doc, doc_lemmas in zip(docs, lemmas):
+            for token, lemma in zip(doc, doc_lemmas):
+                if self.cfg["overwrite"] or token.lemma == 0:
+                    token.lemma_ = lemma
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Learn from a batch. Tokens that have no lemma, that do not align with the annotation or
+        that are longer than `max_chars` are left out. What is the same to the model counts once.
+
+        examples (Iterable[Example]): The batch.
+        drop (float): The dropout rate.
+        sgd (Optional[Optimizer]): The optimizer.
+        losses (Optional[Dict[str, float]]): Losses so far, updated under the component's name.
+        RETURNS (Dict[str, float]): The updated losses.
+        RAISES (ValueError): E010 before initialization.
+        """
+        validate_examples(examples, "BiRNNLemmatizer.update")
+        self._require_weights()
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        tokens, lemmas = self._targets(examples)
+        docs = [eg.predicted for eg in examples]
+        if lemmas or (self.model.attrs["in_context"] and any(len(doc) for doc in docs)):
+            set_dropout_rate(self.model, drop)
+            log_p, backprop = self.model.begin_update((docs, tokens, lemmas))
+            loss, d_log_p = self.get_loss(examples, log_p)
+            backprop(d_log_p)
+            losses[self.name] += loss
+        if sgd is not None:
+            self.finish_update(sgd)
+        return losses
+
+    def _targets(self, examples: List[Example]) -> Tuple[np.ndarray, List[str]]:
+        """The tokens to learn from, numbered through all documents, and their lemmas."""
+        lemmas = (lemma for eg in examples for lemma in eg.get_aligned("LEMMA", as_string=True))
+        tokens = (token for eg in examples for token in eg.predicted)
+        found: Dict[Any, Tuple[int, str]] = {}
+        for i, (token, lemma) in enumerate(zip(tokens, lemmas)):
+            if (
+                lemma
+                and len(token) <= self.cfg["max_chars"]
+                and len(lemma) <= _longest_lemma(token.text)
+            ):
+                same = (token.orth, token.tag, token.pos, str(token.morph), lemma)
+                found.setdefault(i if self.model.attrs["in_context"] else same, (i, lemma))
+        numbers = np.array([i for i, _ in found.values()], dtype="int64")
+        return numbers, [lemma for _, lemma in found.values()]
+
+    def get_loss(self, examples: Iterable[Example], log_p: Floats1d) -> Tuple[float, Floats1d]:
+        """Negative log-likelihood of the lemmas, summed over the batch, and its gradient.
+
+        examples (Iterable[Example]): The batch.
+        log_p (Floats1d): The log-probabilities of the lemmas.
+        RETURNS (Tuple[float, Floats1d]): The loss and its gradient.
+        RAISES (ValueError): E022 if it is not finite.
+        """
+        loss = -float(np.sum(self.model.ops.to_numpy(log_p)))
+        if not np.isfinite(loss):
+            raise ValueError(Errors.E022.format(name=self.name))
+        return loss, self.model.ops.xp.full_like(log_p, -1.0)
+
+    def rehearse(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Not supported. RAISES (NotImplementedError): E042."""
+        validate_examples(examples, "BiRNNLemmatizer.rehearse")
+        raise NotImplementedError(Errors.E042.format(name=self.name))
+
+    def _require_weights(self) -> None:
+        if not self.model.has_dim("nO"):
+            raise ValueError(Errors.E010.format(name=self.name))
+
+
+def _longest_lemma(form: str) -> int:
+    """The most characters that the lemma of a form may have, so that writing always ends."""
+    return 2 * len(form) + 10
+
+
+def _make_table(known: Iterable[Tuple[str, str, str]]) -> Dict[str, Union[str, Dict[str, str]]]:
+    """For each form its lemma; if it has several, for each part of speech that has only one."""
+    lemmas = defaultdict(lambda: defaultdict(set))
+    for form, pos, lemma in known:
+        lemmas[form][pos].add(lemma)
+    table: Dict[str, Union[str, Dict[str, str]]] = {}
+    for form, by_pos in sorted(lemmas.items()):
+        different = set().union(*by_pos.values())
+        if len(different) == 1:
+            table[form] = different.pop()
+        else:
+            table[form] = {
+                pos: found.pop() for pos, found in by_pos.items() if pos and len(found) == 1
+            }
+    return table
