@@ -102,10 +102,6 @@ def ud(
 @app.command()
 def sst2(
     data: Data,
-def lemma(
-    data: Data,
-    treebank: Annotated[str, typer.Option(help="What the files' names begin with")] = "en_partut",
-    lang: Annotated[str, typer.Option(help="Language code")] = "en",
     seeds: Seeds = "0,1,2",
     ours: Ours = None,
     work: Work = None,
@@ -131,6 +127,27 @@ def lemma(
         task=task,
         ours=ours or ROOT / "project" / "configs" / "sst2.cfg",
         work=_work_dir(work) / "sst2",
+        results=results,
+        threads=threads,
+        max_steps=max_steps,
+        resume=resume,
+    )
+    run.compare(_parse_seeds(seeds), convert=lambda out: convert_sst2(data, out))
+
+
+@app.command()
+def lemma(
+    data: Data,
+    treebank: Annotated[str, typer.Option(help="What the files' names begin with")] = "en_partut",
+    lang: Annotated[str, typer.Option(help="Language code")] = "en",
+    seeds: Seeds = "0,1,2",
+    ours: Ours = None,
+    work: Work = None,
+    results: Results = RESULTS,
+    threads: Threads = 1,
+    max_steps: MaxSteps = 0,
+    resume: Resume = False,
+) -> None:
     """Lemmas on a treebank, on its own tokens: spaCy's `trainable_lemmatizer` and ours."""
     task = Task(
         name=f"accuracy-lemma-{treebank}",
@@ -151,7 +168,6 @@ def lemma(
         max_steps=max_steps,
         resume=resume,
     )
-    run.compare(_parse_seeds(seeds), convert=lambda out: convert_sst2(data, out))
 
     def convert(out: Path) -> dict[str, Path]:
         return convert_ud(data, out, treebank=treebank, n_sents=1, merge_subtokens=False)

@@ -36,8 +36,7 @@ class Task:
     dev_weights (dict[str, float]): The score on the development data, the same for all sides.
     spacy (dict[str, SpacySide]): spaCy's sides: of each the title, and what makes its config from
         the language and the pipes.
-    dev_weights (dict[str, float]): The score on the development data, the same for both sides.
-    gold_tokens (bool): Whether both sides train and are tested on the tokens of the annotation.
+    gold_tokens (bool): Whether all sides train and are tested on the tokens of the annotation.
     """
 
     name: str
@@ -47,12 +46,12 @@ class Task:
     measures: dict[str, str]
     dev_weights: dict[str, float]
     spacy: dict[str, SpacySide] = field(default_factory=lambda: {"spacy": ("spaCy", recommended)})
+    gold_tokens: bool = False
 
     @property
     def sides(self) -> dict[str, str]:
         """The title of each side. Ours is the last."""
         return {**{side: title for side, (title, _) in self.spacy.items()}, **OURS}
-    gold_tokens: bool = False
 
 
 @dataclass(frozen=True)

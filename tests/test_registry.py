@@ -13,8 +13,8 @@ FACTORIES = {
     "birnn_morphologizer",
     "birnn_textcat",
     "birnn_textcat_multilabel",
+    "birnn_lemmatizer",
 }
-FACTORIES = {"birnn_ner", "birnn_tagger", "birnn_morphologizer", "birnn_lemmatizer"}
 TINY_TOK2VEC = {"@architectures": "spacy-birnn.BiRNNTok2Vec.v1", "width": 8}
 # With each architecture what it asks for
 ARCHITECTURES = {
