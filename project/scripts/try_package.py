@@ -19,8 +19,9 @@ import json, sys
 import {name}
 doc = {name}.load()(sys.argv[1])
 print(json.dumps({{
-    "tokens": [[t.text, t.tag_, t.pos_, str(t.morph)] for t in doc],
+    "tokens": [[t.text, t.tag_, t.pos_, str(t.morph), t.lemma_] for t in doc],
     "ents": [[e.text, e.label_, round(e._.confidence, 3)] for e in doc.ents],
+    "cats": {{label: round(p, 3) for label, p in doc.cats.items()}},
 }}))
 """
 
@@ -30,8 +31,8 @@ def try_package(wheel: Path, text: str) -> dict:
 
     wheel (Path): A wheel made by `spacy package`.
     text (str): The text.
-    RETURNS (dict): "tokens", each with tag, part of speech and morphology, and "ents", each with
-        label and confidence.
+    RETURNS (dict): "tokens", each with tag, part of speech, morphology and lemma, "ents", each
+        with label and confidence, and "cats", each with its probability.
     """
     name = wheel.name.split("-")[0]
     with tempfile.TemporaryDirectory() as folder:
@@ -55,13 +56,14 @@ def main(wheel: Path, texts: Path, output: Path) -> None:
     """Install WHEEL, run it on the first line of TEXTS, write what it finds to OUTPUT."""
     text = texts.read_text(encoding="utf8").splitlines()[0]
     found = try_package(wheel, text)
-    if not any(tag for _, tag, _, _ in found["tokens"]):
+    if not any(tag for _, tag, *_ in found["tokens"]):
         msg.fail(f"{wheel.name} runs, but tags nothing in {text!r}", exits=1)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps({"text": text, **found}, indent=2), encoding="utf8")
     msg.good(f"{wheel.name} runs in an environment of its own")
-    msg.table(found["tokens"], header=("Token", "Tag", "POS", "Morph"))
+    msg.table(found["tokens"], header=("Token", "Tag", "POS", "Morph", "Lemma"))
     msg.table(found["ents"], header=("Entity", "Label", "Confidence"))
+    msg.table(found["cats"].items(), header=("Category", "Probability"))
 
 
 if __name__ == "__main__":
