@@ -244,6 +244,7 @@ class BiRNNTextCategorizer(SafelySaved, TextCategorizer):
         one = gold.sum(axis=2) == 1
         weights = np.array([(self.cfg["class_weights"] or {}).get(lb, 1.0) for lb in self.labels])
         weight = np.where(one, (gold * self.choices(weights[None], 1.0)).sum(axis=2), 1.0)
+        weight[gold.all(axis=2)] = 0.0
         # What the model says, given what is known
         target = np.exp(_log_softmax(np.where(gold, self.choices(logits), -np.inf)))
         rate = self.cfg["label_smoothing"]
