@@ -5,7 +5,6 @@ from typing import Any, Optional, Sequence
 from .errors import Errors
 
 CELLS = ("rnn", "gru", "lstm", "peephole_lstm", "grid_lstm")
-CELLS = ("rnn", "gru", "lstm")
 POOLINGS = ("last", "mean", "max", "attention")
 
 
