@@ -132,6 +132,10 @@ class Errors(metaclass=_WithCodes):
         "'{name}' cannot rehearse: what it would have to remember are whole lemmas, not scores of "
         "labels. Leave it out of nlp.rehearse(), or train on old and new data together."
     )
+    E043 = (
+        "The labels of '{name}' are the characters of lemmas, each a text of length 1, but "
+        "initialize() got {value!r}. Write them anew with `spacy init labels`."
+    )
 
 
 class Warnings(metaclass=_WithCodes):

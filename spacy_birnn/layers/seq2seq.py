@@ -1,6 +1,6 @@
 """From the characters of a word to those of another, such as its lemma."""
 
-from typing import Any, List, Literal, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, List, Literal, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ TINY = 1e-8
 
 # Of PyTorch's own modules: h, and of an LSTM h and c, each of shape (1, rows, width)
 State = Union[Tensor, Tuple[Tensor, ...]]
+# One of these modules, without weights, and its weights
+Kernel = Tuple[nn.Module, Dict[str, Tensor]]
 # Which word, and which place in it, each row belongs to
 Places = Tuple[Tensor, Tensor]
 
@@ -194,13 +196,14 @@ class CharSeq2Seq(nn.Module):
         return [found[i] for i in np.argsort(order)]
 
     def step(
-        self, before: Tensor, step: int, state: Optional[State], source: Source
+        self, before: Tensor, step: int, state: Optional[State], source: Source, kernel: Kernel
     ) -> Tuple[State, Tensor, Tensor]:
         """One step of the decoder for `beam` beginnings of each word.
 
         before (Tensor): The character before, shape (words, beam).
         step (int): How many characters there are before.
         state (Optional[State]): The state after that, of words * beam rows; None at first.
+        kernel (Kernel): The decoder, from `kernel`.
         RETURNS (Tuple): The new state, the probability of generating each character of the
             alphabet, shape (words, beam, alphabet), and of copying each one of the word, shape
             (words, beam, longest).
@@ -208,15 +211,14 @@ class CharSeq2Seq(nn.Module):
         n_words, beam = before.shape
         words, slots = _places(np.full(n_words, beam), before.device)
         X = self._read(before.flatten(), source, words)
-        kernel, weights = self._kernel()
-        H, state = torch.func.functional_call(kernel, weights, (X.unsqueeze(0), state))
+        H, state = torch.func.functional_call(*kernel, (X.unsqueeze(0), state))
         steps = torch.full((beam,), step, device=before.device)
         generated, copied = self._probabilities(
             H.unflatten(1, (n_words, beam))[0], source, steps, (words, slots)
         )
         return state, generated.unflatten(0, (n_words, beam)), copied.unflatten(0, (n_words, beam))
 
-    def _kernel(self) -> Tuple[nn.Module, Any]:
+    def kernel(self) -> Kernel:
         """The decoder as PyTorch's own module, which can go on from a state, and its weights."""
         layer: Any = self.decoder.layers[0]
         kernel = layer.cell.module(layer.W.shape[1], layer.U.shape[1], device="meta")
@@ -278,6 +280,7 @@ class Beam:
         self.scores = source.states.new_full((n_words, width), -np.inf)
         self.scores[:, 0] = 0.0
         self.state: Optional[State] = None
+        self.kernel = model.kernel()
 
     def _choices(self, chars: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
         """What can come next: the alphabet, and the characters of the word that are not in it.
@@ -318,7 +321,7 @@ class Beam:
         """The log-probability of every beginning with every next character, shape (words, beam,
         choices); END is the first."""
         self.state, generated, copied = self.model.step(
-            self.chars[:, :, -1], step, self.state, self.source
+            self.chars[:, :, -1], step, self.state, self.source, self.kernel
         )
         missing = (0, self.choices.shape[1] - generated.shape[2])
         p = nn.functional.pad(generated, missing)

@@ -131,7 +131,8 @@ class BiRNNLemmatizer(SafelySaved):
         nlp (Optional[Language]): The pipeline that the component is part of.
         labels (Optional[Iterable[str]]): The characters, as `spacy init labels` writes them. None
             takes those of the lemmas in the examples.
-        RAISES (ValueError): E040 if the examples have no lemmas, E020 for labels that are no list.
+        RAISES (ValueError): E040 if the examples have no lemmas, E020 for labels that are no list,
+            E043 for labels that are no characters.
         """
         validate_get_examples(get_examples, "BiRNNLemmatizer.initialize")
         if isinstance(labels, str):
@@ -145,8 +146,12 @@ class BiRNNLemmatizer(SafelySaved):
         if not known:
             raise ValueError(Errors.E040.format(name=self.name))
         if labels is None:
-            labels = sorted({char for _, _, lemma in known for char in lemma})
-        self.cfg["labels"] = list(labels)
+            labels = {char for _, _, lemma in known for char in lemma}
+        chars = set(labels)
+        for char in chars:
+            if not isinstance(char, str) or len(char) != 1:
+                raise ValueError(Errors.E043.format(name=self.name, value=char))
+        self.cfg["labels"] = sorted(chars)
         self.cfg["table"] = _make_table(known) if self.cfg["lookup"] else {}
         self.model.initialize(X=[eg.x for eg in islice(get_examples(), 10)], Y=self.labels)
 

@@ -245,6 +245,9 @@ def test_initialize_with_label_data():
     assert pipe.labels == nlp.get_pipe("pipe").labels
     with pytest.raises(ValueError, match="BIRNN-E020.*pipe"):
         pipe.initialize(lambda: basic(other), nlp=other, labels="abc")
+    for no_character in ("", "ab", 3):
+        with pytest.raises(ValueError, match="BIRNN-E043.*pipe"):
+            pipe.initialize(lambda: basic(other), nlp=other, labels=["a", no_character])
 
 
 def test_initializing_again_starts_again():
