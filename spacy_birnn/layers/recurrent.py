@@ -1,12 +1,14 @@
 """Layers of recurrent cells: the weights of each direction, and how a batch runs through them."""
 
-from typing import Any, Optional, Tuple, Type
+from typing import Any, Dict, Optional, Tuple, Type, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from .cells import CELLS, Cell, Plan
+
+Kernel = Tuple[nn.Module, Dict[str, Tensor]]
 
 
 class RecurrentLayer(nn.Module):
@@ -116,20 +118,26 @@ def run(cell: Type[Cell], X: Tensor, W: Tensor, b: Tensor, plan: Plan, *weights:
     X = X.expand(len(W), -1, -1)
     if cell.module is None or (torch.is_grad_enabled() and plan.mean_size > 2):
         return Recurrence.apply(torch.baddbmm(b, X, W), cell, plan, *weights)
-    (U,) = weights
-    kernel = cell.module(X.shape[2], U.shape[1], device="meta")
     sizes = torch.as_tensor(plan.sizes)
     states = []
-    for n, (rows, places) in enumerate(zip(plan.rows, plan.places)):
-        found = {"weight_ih": W[n], "weight_hh": U[n], "bias_ih": b[n], "bias_hh": 0 * b[n]}
-        ordered = {
-            f"{name}_l0": part.unflatten(1, (cell.gates, -1))[:, cell.torch_gates].flatten(1).T
-            for name, part in found.items()
-        }
-        ordered = {k: v.flatten() if "bias" in k else v for k, v in ordered.items()}
-        packed = PackedSequence(X[n, rows], sizes)
-        states.append(torch.func.functional_call(kernel, ordered, (packed,))[0].data[places])
+    for x, w, u, bias, rows, places in zip(X, W, weights[0], b, plan.rows, plan.places):
+        packed = PackedSequence(x[rows], sizes)
+        output, _ = torch.func.functional_call(*torch_kernel(cell, w, u, bias), (packed,))
+        states.append(output.data[places])
     return torch.stack(states)
+
+
+def torch_kernel(cell: Type[Cell], W: Tensor, U: Tensor, b: Tensor) -> Kernel:
+    """PyTorch's own module for a cell, and one direction's weights as it has them, for
+    `torch.func.functional_call`.
+
+    W, U, b (Tensor): Shape (input_width | width | 1, gates * width).
+    """
+    weights = {}
+    for name, part in (("weight_ih", W), ("weight_hh", U), ("bias_ih", b), ("bias_hh", 0 * b)):
+        gates = part.unflatten(1, (cell.gates, -1))[:, cell.torch_gates].flatten(1)
+        weights[f"{name}_l0"] = gates.flatten() if "bias" in name else gates.T
+    return cast(Any, cell.module)(len(W), len(U), device="meta"), weights
 
 
 class Recurrence(torch.autograd.Function):

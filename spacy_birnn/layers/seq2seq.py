@@ -1,12 +1,13 @@
 """From the characters of a word to those of another, such as its lemma."""
 
-from typing import Any, Dict, List, Literal, NamedTuple, Optional, Tuple, Union
+from typing import Any, List, Literal, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .birnn import BiRNN
+from .recurrent import Kernel, torch_kernel
 
 Cell = Literal["rnn", "gru", "lstm"]
 # Stand for characters: before the first, after the last, and where a shorter word has none
@@ -21,7 +22,6 @@ TINY = 1e-8
 # Of PyTorch's own modules: h, and of an LSTM h and c, each of shape (1, rows, width)
 State = Union[Tensor, Tuple[Tensor, ...]]
 # One of these modules, without weights, and its weights
-Kernel = Tuple[nn.Module, Dict[str, Tensor]]
 # Which word, and which place in it, each row belongs to
 Places = Tuple[Tensor, Tensor]
 
@@ -219,16 +219,9 @@ class CharSeq2Seq(nn.Module):
         return state, generated.unflatten(0, (n_words, beam)), copied.unflatten(0, (n_words, beam))
 
     def kernel(self) -> Kernel:
-        """The decoder as PyTorch's own module, which can go on from a state, and its weights."""
+        """The decoder as PyTorch's own module, which can go on from a state."""
         layer: Any = self.decoder.layers[0]
-        kernel = layer.cell.module(layer.W.shape[1], layer.U.shape[1], device="meta")
-        parts = {"weight_ih": layer.W, "weight_hh": layer.U, "bias_ih": layer.b}
-        parts["bias_hh"] = torch.zeros_like(layer.b)
-        weights = {}
-        for name, part in parts.items():
-            gates = part[0].unflatten(1, (layer.cell.gates, -1))[:, layer.cell.torch_gates]
-            weights[f"{name}_l0"] = gates.flatten() if "bias" in name else gates.flatten(1).T
-        return kernel, weights
+        return torch_kernel(layer.cell, layer.W[0], layer.U[0], layer.b[0])
 
     def _read(self, before: Tensor, source: Source, words: Tensor) -> Tensor:
         return torch.cat([self._embed(before), source.summary[words]], dim=1)
