@@ -3,6 +3,7 @@
 import hashlib
 import os
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, Union
 
@@ -80,12 +81,21 @@ class SafelySaved(TrainablePipe):
 
     @contextmanager
     def _loading(self) -> Iterator[None]:
+        """Report what fails, and keep the settings and labels that there were."""
+        before = deepcopy(self.cfg)
         try:
-            yield
-        except OSError:
+            try:
+                yield
+            except OSError:
+                raise
+            except Exception as e:
+                raise ValueError(Errors.E013.format(name=self.name, reason=e)) from e
+            self._check_outputs()
+        except BaseException:
+            self.cfg = before
             raise
-        except Exception as e:
-            raise ValueError(Errors.E013.format(name=self.name, reason=e)) from e
+
+    def _check_outputs(self) -> None:
         n_scored = self.model.get_ref("output_layer").maybe_get_dim("nO")
         if n_scored is not None and n_scored != self.n_outputs:
             sizes = {"found": n_scored, "expected": self.n_outputs, "n_labels": len(self.labels)}

@@ -615,6 +615,18 @@ def test_a_truncated_model_file_is_refused(blank, model_file, tmp_path):
             load_model_file(blank(), tmp_path, model_file[:keep])
 
 
+def test_a_load_that_fails_leaves_the_labels_as_they_were(trained, tmp_path):
+    pipe = trained.get_pipe("pipe")
+    pipe.to_disk(tmp_path, exclude=["vocab"])
+    labels = pipe.labels
+    (tmp_path / "cfg").write_text(json.dumps({"labels": ["OTHER"], "threshold": 0.5}))
+    (tmp_path / "model").write_bytes(b"not a model")
+    (tmp_path / "model.sha256").unlink()
+    with pytest.raises(ValueError, match="BIRNN-E013.*pipe"):
+        pipe.from_disk(tmp_path, exclude=["vocab"])
+    assert labels and pipe.labels == labels
+
+
 def test_a_file_that_is_no_model_is_refused(blank, tmp_path):
     for content in (b"not a model", b"\x80", b"\x00" * 1000, b"\xff" * 1000):
         with pytest.raises(ValueError, match="BIRNN-E013.*pipe"):
