@@ -275,6 +275,10 @@ def divergence(
 
     RETURNS (Tuple[float, SequenceScores]): The sum over the batch, and the gradient.
     """
+    # The difference of large numbers: a small divergence needs the precision
+    scores, teacher = (
+        replace(part, emissions=part.emissions.astype("float64")) for part in (scores, teacher)
+    )
     mine, theirs = posterior(scores, allowed), posterior(teacher, allowed)
     possible = np.isfinite(mine.log_z)
     value = (mine.log_z[possible] - theirs.log_z[possible]).sum()
