@@ -33,7 +33,8 @@ def build_text_classifier(
     pooling (str): "last", "mean", "max" or "attention", which also tells how much each token
         counts. "last" takes the first half of the last token's vector and the second half of the
         first token's: the final states of an encoder with direction "both" and merge "concat". Of
-        another encoder, or one behind a listener, you know yourself whether the halves are that.
+        another encoder, or one behind a listener, you know yourself whether the halves are that;
+        with self-attention between, the halves have seen the other tokens too.
     hidden_width (int): Width of the hidden layer. Recommended: 32 to 300.
     attention_heads (int): Heads of self-attention between the encoder and the pooling (see
         `layers.attention.SelfAttention`), a divisor of the encoder's width. 0 for none.

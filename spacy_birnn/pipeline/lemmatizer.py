@@ -148,7 +148,7 @@ class BiRNNLemmatizer(SafelySaved):
         if labels is None:
             labels = {char for _, _, lemma in known for char in lemma}
         chars = set(labels)
-        for char in chars:
+        for char in chars or [""]:
             if not isinstance(char, str) or len(char) != 1:
                 raise ValueError(Errors.E043.format(name=self.name, value=char))
         self.cfg["labels"] = sorted(chars)

@@ -161,8 +161,8 @@ class BiRNNTextCategorizer(SafelySaved, TextCategorizer):
             raise ValueError(Errors.E033.format(name=name, pooling=pooling))
         check_probability("threshold", threshold, where=name)
         check_rate("label_smoothing", label_smoothing, where=name)
-        if class_weights is not None and not all(w > 0 for w in class_weights.values()):
-            expected = "null, or a number above 0 for each label that is named"
+        if not all(0 < weight < np.inf for weight in (class_weights or {}).values()):
+            expected = "null, or a finite number above 0 for each label that is named"
             values = {"name": "class_weights", "value": class_weights, "where": name}
             raise ValueError(Errors.E001.format(expected=expected, **values))
         self.cfg["class_weights"] = class_weights
@@ -196,6 +196,7 @@ class BiRNNTextCategorizer(SafelySaved, TextCategorizer):
             text.
         RETURNS (List[Categories]): One item a document, for `set_annotations`.
         """
+        self._require_weights()
         scores = self.model.predict(list(docs))
         probabilities = self.probabilities(self._finite(scores.logits))
         attention = scores.attention or [None] * len(probabilities)
@@ -338,6 +339,15 @@ class BiRNNTextCategorizer(SafelySaved, TextCategorizer):
         log_target = np.log(np.maximum(target, np.finfo(target.dtype).tiny))
         loss = (weight * target * (log_target - log_p)).sum()
         return float(loss), self.labelled(weight * (np.exp(log_p) - target)).astype("f")
+
+    def add_label(self, label: str) -> int:
+        """Add a label. RETURNS (int): 1, or 0 if the label was there.
+
+        RAISES (ValueError): E023 for an empty label.
+        """
+        if label == "":
+            raise ValueError(Errors.E023.format(name=self.name, value=label))
+        return super().add_label(label)
 
     def _check_labels(self, labels: Optional[Iterable[str]]) -> None:
         if isinstance(labels, str):

@@ -3,7 +3,7 @@ import pytest
 import spacy
 from spacy.tokens import Doc
 from spacy.training.pretrain import make_update
-from thinc.api import Adam
+from thinc.api import Adam, Model, chain
 
 from spacy_birnn.models.pretrain import build_pretrain_bilm
 
@@ -190,3 +190,28 @@ def test_a_tok2vec_that_sees_its_target_is_refused(build, settings, tok2vec, mes
 def test_impossible_settings_of_the_objective_are_named(build, settings, message):
     with pytest.raises(ValueError, match=f"BIRNN-E001.*{message}.*PretrainBiLM"):
         build_pretrain_bilm(**settings)
+
+
+def test_an_embedding_that_looks_back_is_refused(nlp, tiny_tok2vec):
+    """Whatever it looks at: here only at the token before."""
+
+    def look_back(model, Xs, is_train):
+        return [np.vstack([X[:1], X[1:] + X[:-1]]) for X in Xs], lambda dYs: dYs
+
+    tok2vec = spacy.registry.resolve({"tok2vec": tiny_tok2vec})["tok2vec"]
+    embed = tok2vec.get_ref("embed")
+    tok2vec.initialize(X=[nlp.make_doc("one two three")])
+    seeing = chain(embed, Model("look_back", look_back))
+    tok2vec.set_ref("embed", None)
+    tok2vec.layers[0] = seeing
+    tok2vec.set_ref("embed", seeing)
+    with pytest.raises(ValueError, match="BIRNN-E051"):
+        build_pretrain_bilm(rows=50)(nlp.vocab, tok2vec)
+
+
+def test_a_learning_rate_that_explodes_is_reported(build, docs):
+    model = build(BOTH)
+    sgd = Adam(1e20)
+    with pytest.raises(ValueError, match="BIRNN-E022.*PretrainBiLM"):
+        for _ in range(10):
+            make_update(model, docs, sgd, model.attrs["loss"])

@@ -300,3 +300,17 @@ def test_a_positive_label_that_is_not_one_of_two(nlp, tiny_tok2vec, positive, me
 def test_impossible_settings_are_named(make_textcat, factory, settings, message):
     with pytest.raises(ValueError, match=message):
         make_textcat(factory, **settings)
+
+
+@pytest.mark.parametrize("factory", PIPES)
+def test_an_empty_label_is_refused(nlp, tiny_tok2vec, factory):
+    textcat = nlp.add_pipe(factory, config={"model": {"tok2vec": tiny_tok2vec}})
+    with pytest.raises(ValueError, match=f"BIRNN-E023.*{factory}"):
+        textcat.initialize(lambda: examples_with(nlp, {"A": 1.0, "": 0.0}), nlp=nlp)
+
+
+@pytest.mark.parametrize("factory", PIPES)
+def test_it_cannot_predict_before_it_is_initialized(nlp, tiny_tok2vec, factory):
+    textcat = nlp.add_pipe(factory, config={"model": {"tok2vec": tiny_tok2vec}})
+    with pytest.raises(ValueError, match="BIRNN-E010"):
+        textcat.predict([nlp.make_doc("Anna flew")])
