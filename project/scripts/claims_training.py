@@ -170,7 +170,7 @@ def gradients(seed: int, *, cell: str, longest: int = 40) -> dict[str, Any]:
     return {str(d): float(norm / norms[0]) for d, norm in enumerate(norms)}
 
 
-def sentiments(seed: int, *, pooling: str, steps: int = 300) -> dict[str, Any]:
+def sentiments(seed: int, *, pooling: str, steps: int = 600) -> dict[str, Any]:
     """Train a text classifier. RETURNS (dict): Its accuracy on all opinions of the test part, and
     on each kind of construction."""
     nlp = spacy.blank("en")
