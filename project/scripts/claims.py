@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from claims_figures import COLOURS, Results, bars, lines, save
+from claims_figures import COLOURS, Results, bars, legend, lines, save
 from claims_training import WIDTH, Job, embedded_by, run
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -74,7 +74,7 @@ def draw_directions(axes: Any, results: Results) -> None:
     axes.annotate("most that the left context allows", (8, 51), ha="right", fontsize=8)
     axes.set(xlabel="tokens from the word to its cue", ylabel="ambiguous words right, %")
     axes.set_ylim(20, 101)
-    axes.legend(loc="lower left", ncols=3, fontsize=8)
+    legend(axes)
 
 
 def judge_directions(results: Results) -> tuple[str, str]:
@@ -89,7 +89,7 @@ def draw_cells(axes: Any, results: Results) -> None:
     lines(axes, results, DISTANCES, AT_DISTANCE)
     axes.set(xlabel="tokens from the word to its cue", ylabel="ambiguous words right, %")
     axes.set_ylim(20, 101)
-    axes.legend(loc="lower left", ncols=3, fontsize=8)
+    legend(axes)
 
 
 def judge_cells(results: Results) -> tuple[str, str]:
@@ -107,7 +107,7 @@ def draw_gradients(axes: Any, results: Results) -> None:
         xlabel="tokens between the word and the state",
         ylabel="norm of the gradient\n(1 at distance 0)",
     )
-    axes.legend(fontsize=8)
+    legend(axes)
 
 
 def judge_gradients(results: Results) -> tuple[str, str]:
@@ -121,7 +121,7 @@ def judge_gradients(results: Results) -> tuple[str, str]:
 def draw_words(axes: Any, results: Results) -> None:
     bars(axes, results, {"all": "all words", "unseen": "words that training did not have"})
     axes.set(ylabel="senses right, %")
-    axes.legend(fontsize=8, loc="lower left")
+    legend(axes)
 
 
 def judge_words(results: Results) -> tuple[str, str]:
@@ -169,7 +169,7 @@ def draw_pooling(axes: Any, results: Results) -> None:
     kinds = {"degree": '"terribly good"', "negated": '"not bad"', "turned": "turned at\nthe end"}
     bars(axes, results, {**kinds, "unforeseen": "constructions\nnot in training"})
     axes.set(ylabel="sentiment right, %")
-    axes.legend(fontsize=8, loc="lower left", ncols=4)
+    legend(axes)
 
 
 def judge_pooling(results: Results) -> tuple[str, str]:
@@ -188,7 +188,7 @@ def draw_bottleneck(axes: Any, results: Results) -> None:
     axes.set_xticks(range(len(WORD_LENGTHS)), list(WORD_LENGTHS))
     axes.set(xlabel="characters of the word", ylabel="lemmas of unseen words right, %")
     axes.set_ylim(-2, 102)
-    axes.legend(fontsize=8, loc="lower left")
+    legend(axes)
 
 
 def judge_bottleneck(results: Results) -> tuple[str, str]:
@@ -213,7 +213,7 @@ def draw_agreement(axes: Any, results: Results) -> None:
     axes.set(xlabel="nouns of the other number between subject and verb", xticks=range(1, 5))
     axes.set(ylabel="right number of the verb preferred, %")
     axes.set_ylim(-2, 102)
-    axes.legend(fontsize=8, loc="lower left")
+    legend(axes)
 
 
 def judge_agreement(results: Results) -> tuple[str, str]:
@@ -236,7 +236,7 @@ def draw_width(axes: Any, results: Results) -> None:
     axes[0].plot(WIDTHS, [parameters_of_lstm(w) for w in WIDTHS], color=COLOURS[1], label="formula")
     axes[0].set(xlabel="width of a direction's state", ylabel="parameters of the layer")
     axes[0].set(xscale="log", yscale="log")
-    axes[0].legend(fontsize=8)
+    legend(axes[0])
     runs = len(results.by_setting["1"])
     part = Results(
         {

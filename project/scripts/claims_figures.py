@@ -87,6 +87,12 @@ def bars(
     axes.set_xticks(range(len(keys)), list(keys.values()))
 
 
+def legend(axes: Axes) -> None:
+    """Name the settings above the plot, where they hide nothing."""
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
+    axes.legend(ncols=5, frameon=False, fontsize=8, borderaxespad=0.2, **place)
+
+
 def save(
     path: Path, draw: Callable[[Any, Results], None], results: Results, *, panels: int
 ) -> None:
