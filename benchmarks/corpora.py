@@ -83,12 +83,12 @@ def _run(command: list[str]) -> None:
 
 
 def raw_texts(data: Path) -> list[str]:
-    """The texts of a corpus, one a sentence: of CoNLL-U files what `# text =` says, of WNUT-17 the
-    tokens with spaces between them. First test, then dev, then train.
+    """The texts of a corpus, one a sentence: of CoNLL-U files what `# text =` says, of WNUT-17 and
+    SST-2 the tokens with spaces between them. First test, then dev, then train.
 
-    RAISES (typer.BadParameter): If the folder has the files of neither.
+    RAISES (typer.BadParameter): If the folder has the files of none of them.
     """
-    check_dir(data, expected="a folder with CoNLL-U files or the files of WNUT-17")
+    check_dir(data, expected="a folder with CoNLL-U files, or the files of WNUT-17 or SST-2")
     texts: list[str] = []
     for split in reversed(SPLITS):
         treebanks = sorted(data.glob(f"*-{split}.conllu"))
@@ -96,9 +96,12 @@ def raw_texts(data: Path) -> list[str]:
             texts.extend(text for path in treebanks for text in _conllu_texts(path))
         elif (data / WNUT17[split]).is_file():
             texts.extend(_wnut17_texts(data / WNUT17[split]))
+        elif (data / SST2[split]).is_file():
+            lines = (data / SST2[split]).read_text(encoding="utf8").splitlines()
+            texts.extend(line.partition(" ")[2] for line in lines)
     if not texts:
-        wnut17 = ", ".join(WNUT17.values())
-        raise typer.BadParameter(f"no corpus in '{data}'; expected *-test.conllu, or {wnut17}")
+        names = ", ".join([*WNUT17.values(), *SST2.values()])
+        raise typer.BadParameter(f"no corpus in '{data}'; expected *-test.conllu, or {names}")
     return texts
 
 
