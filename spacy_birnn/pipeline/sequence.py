@@ -7,13 +7,13 @@ from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
-from thinc.api import Config, Model, Optimizer, set_dropout_rate
+from thinc.api import Config, Model, Optimizer
 
 from .. import crf
 from ..checks import check_rate
 from ..crf import SequenceScores
 from ..errors import Errors
-from .serialize import SafelySaved
+from .rehearsal import Rehearsing
 
 default_model_config = """
 [model]
@@ -27,15 +27,13 @@ SOFTMAX_MODEL = Config().from_str(default_model_config)["model"]
 CRF_MODEL = {**SOFTMAX_MODEL, "output": "crf"}
 
 
-class SequenceLabeller(SafelySaved):
+class SequenceLabeller(Rehearsing):
     """Labels each token with a model that scores sequences (`spacy-birnn.SequenceTagger.v1`).
 
     A subclass says which tags agree with an example's annotation (`gold_mask`). If its tags are not
     its labels, it says how many there are (`n_tags`); if they depend on one another or on the
     document, it overrides `constrain` and `allowed_mask`; if they mean more than that, `decode`.
     """
-
-    _rehearsal_model: Optional[Model] = None
 
     def __init__(self, vocab: Vocab, model: Model, name: str, **settings: Any):
         super().__init__(vocab, model, name, **settings)
@@ -131,33 +129,10 @@ class SequenceLabeller(SafelySaved):
             d_scores.emissions -= moved.astype("f")
         return loss, d_scores
 
-    def rehearse(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optional[Optimizer] = None,
-        losses: Optional[Dict[str, float]] = None,
-    ) -> Dict[str, float]:
-        """Pull the model back to what it predicted when training was resumed, against forgetting:
-        the loss is the divergence of its distribution over labellings from the earlier one.
-
-        examples (Iterable[Example]): A batch; its annotation is not looked at.
-        drop (float): The dropout rate.
-        sgd (Optional[Optimizer]): The optimizer.
-        losses (Optional[Dict[str, float]]): Losses so far, updated under the component's name.
-        RETURNS (Dict[str, float]): The updated losses.
-        """
-        validate_examples(examples, f"{type(self).__name__}.rehearse")
-        self._require_weights()
-        losses = {} if losses is None else losses
-        losses.setdefault(self.name, 0.0)
-        docs = [eg.predicted for eg in examples]
-        if self._rehearsal_model is None or not any(len(doc) for doc in docs):
-            return losses
-        set_dropout_rate(self.model, drop)
-        scores, backprop = self.model.begin_update(docs)
-        teacher = self._rehearsal_model.predict(docs)
+    def drift(
+        self, docs: List[Doc], scores: SequenceScores, teacher: SequenceScores
+    ) -> Tuple[float, SequenceScores]:
+        """How far the distribution over labellings is from the earlier one; see `Rehearsing`."""
         n_known = teacher.emissions.shape[1]
         allowed = self.allowed_mask(docs)
         if n_known < self.n_tags:
@@ -166,12 +141,7 @@ class SequenceLabeller(SafelySaved):
             allowed = np.ones(scores.emissions.shape, bool) if allowed is None else allowed
             allowed[:, n_known:] = False
         mine, theirs = self.constrain(self._finite(scores)), self.constrain(teacher)
-        loss, d_scores = crf.divergence(mine, theirs, allowed)
-        backprop(d_scores)
-        if sgd is not None:
-            self.finish_update(sgd)
-        losses[self.name] += loss
-        return losses
+        return crf.divergence(mine, theirs, allowed)
 
     def add_label(self, label: str) -> int:
         """Add a label. A trained model gets room for it and keeps what it knows.

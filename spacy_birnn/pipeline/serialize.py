@@ -5,7 +5,7 @@ import os
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, Union
+from typing import Any, Dict, Iterable, Iterator, Union
 
 import srsly
 from spacy.pipeline import TrainablePipe
@@ -19,6 +19,8 @@ CHECKSUM = "model.sha256"
 class SafelySaved(TrainablePipe):
     """A component whose model is saved with a checksum, all files or none, and that refuses a model
     that is damaged or not made for its labels. Among several base classes it comes first."""
+
+    cfg: Dict[str, Any]
 
     @property
     def n_outputs(self) -> int:

@@ -8,11 +8,11 @@ from spacy.pipeline import MultiLabel_TextCategorizer, TextCategorizer
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
-from thinc.api import Config, Model, Optimizer, set_dropout_rate
+from thinc.api import Config, Model, Optimizer
 
 from ..checks import check_probability, check_rate
 from ..errors import Errors
-from .serialize import SafelySaved
+from .rehearsal import Rehearsing
 
 default_model_config = """
 [model]
@@ -121,7 +121,7 @@ class Categories(NamedTuple):
     attention: Optional[np.ndarray]
 
 
-class BiRNNTextCategorizer(SafelySaved, TextCategorizer):
+class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
     """Sets `doc.cats` to the probability of each label, of which exactly one is right (softmax).
     Labels and annotation are those of spaCy's `TextCategorizer`; the model and the loss are our
     own.
@@ -253,44 +253,15 @@ class BiRNNTextCategorizer(SafelySaved, TextCategorizer):
         target += one[..., None] * moved
         return self._divergence(logits, target, weight)
 
-    def rehearse(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optional[Optimizer] = None,
-        losses: Optional[Dict[str, float]] = None,
-    ) -> Dict[str, float]:
-        """Pull the model back to what it predicted when training was resumed, against forgetting:
-        the loss is the divergence of its probabilities from the earlier ones.
-
-        examples (Iterable[Example]): A batch; its annotation is not looked at.
-        drop (float): The dropout rate.
-        sgd (Optional[Optimizer]): The optimizer.
-        losses (Optional[Dict[str, float]]): Losses so far, updated under the component's name.
-        RETURNS (Dict[str, float]): The updated losses.
-        """
-        validate_examples(examples, f"{type(self).__name__}.rehearse")
-        self._require_weights()
-        losses = {} if losses is None else losses
-        losses.setdefault(self.name, 0.0)
-        docs = [eg.predicted for eg in examples]
-        if self._rehearsal_model is None or not any(len(doc) for doc in docs):
-            return losses
-        set_dropout_rate(self.model, drop)
-        scores, backprop = self.model.begin_update(docs)
-        teacher = self._rehearsal_model.predict(docs).logits
+    def drift(self, docs: List[Doc], scores: Any, teacher: Any) -> Tuple[float, np.ndarray]:
+        """How far the probabilities are from the earlier ones; see `Rehearsing`."""
         # Of labels added since, the earlier model has no opinion
-        known = slice(teacher.shape[1])
+        known = slice(teacher.logits.shape[1])
         logits = self._finite(scores.logits)
-        target = np.exp(_log_softmax(self.choices(teacher)))
+        target = np.exp(_log_softmax(self.choices(teacher.logits)))
         d_logits = np.zeros_like(logits)
         loss, d_logits[:, known] = self._divergence(logits[:, known], target)
-        backprop(d_logits)
-        if sgd is not None:
-            self.finish_update(sgd)
-        losses[self.name] += loss
-        return losses
+        return loss, d_logits
 
     def gold_mask(self, examples: List[Example]) -> np.ndarray:
         """The outcomes that agree with the annotation; all of a choice where it has none.
