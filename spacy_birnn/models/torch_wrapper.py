@@ -67,7 +67,8 @@ class TorchShim(PyTorchShim):
                 grad, param.grad = param.grad, None
                 key = (self.id, name)
                 updated, _ = optimizer(key, torch2xp(param.data), torch2xp(grad))
-                param.data = xp2torch(updated, device=param.device)
+                # Copied: as its new data it would keep all those before alive, one behind the other
+                param.data.copy_(xp2torch(updated, device=param.device))
         self.memo.clear()
 
     @contextlib.contextmanager

@@ -1,3 +1,4 @@
+import gc
 import hashlib
 import pickle
 
@@ -228,3 +229,18 @@ def test_remembered_words_are_forgotten_when_the_weights_change(chars, words):
     other.initialize(X=words)
     chars.from_bytes(other.to_bytes())
     np.testing.assert_allclose(chars.predict(words)[0], other.predict(words)[0], atol=1e-6)
+
+
+def test_training_keeps_nothing_of_the_steps_before(nlp, tiny_tok2vec, make_examples):
+    """The tensors that are alive are as many after ten steps as after two."""
+    nlp.add_pipe("birnn_tagger", config={"model": {"tok2vec": tiny_tok2vec}})
+    examples = make_examples(nlp)
+    sgd = nlp.initialize(lambda: examples)
+
+    def alive_after(steps):
+        for _ in range(steps):
+            nlp.update(examples, sgd=sgd)
+        gc.collect()
+        return sum(type(thing) is torch.Tensor for thing in gc.get_objects())
+
+    assert alive_after(2) == alive_after(8)
