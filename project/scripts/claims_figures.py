@@ -49,6 +49,8 @@ class Results:
         ours, theirs = self.values(better, *keys), self.values(worse, *keys)
         if self.mean(better, *keys) <= self.mean(worse, *keys):
             return "did not hold"
+        if len(ours) == 1:
+            return "held, with one seed"
         return "held" if min(ours) > max(theirs) else "held on average, but the seeds overlap"
 
 

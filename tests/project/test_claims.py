@@ -36,6 +36,8 @@ def test_a_claim_holds_if_every_seed_says_so(results):
     assert results.compare("high", "middle", "a") == "held on average, but the seeds overlap"
     assert results.compare("low", "high", "a") == "did not hold"
     assert results.compare("high", "high", "a") == "did not hold"
+    one_seed = type(results)({name: runs[:1] for name, runs in results.by_setting.items()})
+    assert one_seed.compare("high", "low", "a") == "held, with one seed"
 
 
 def test_numbers_are_shown_with_their_range(results):
