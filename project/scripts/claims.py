@@ -68,13 +68,17 @@ def parameters_of_lstm(width: int) -> int:
 # 1: what follows a word
 
 
-def draw_directions(axes: Any, results: Results) -> None:
+def draw_distances(axes: Any, results: Results) -> None:
     lines(axes, results, DISTANCES, AT_DISTANCE)
-    axes.axhline(50, color="grey", linestyle=":", linewidth=1)
-    axes.annotate("most that the left context allows", (8, 51), ha="right", fontsize=8)
     axes.set(xlabel="tokens from the word to its cue", ylabel="ambiguous words right, %")
     axes.set_ylim(20, 101)
     legend(axes)
+
+
+def draw_directions(axes: Any, results: Results) -> None:
+    draw_distances(axes, results)
+    axes.axhline(50, color="grey", linestyle=":", linewidth=1)
+    axes.annotate("most that the left context allows", (8, 51), ha="right", fontsize=8)
 
 
 def judge_directions(results: Results) -> tuple[str, str]:
@@ -83,13 +87,6 @@ def judge_directions(results: Results) -> tuple[str, str]:
 
 
 # 2: the reach of a cell
-
-
-def draw_cells(axes: Any, results: Results) -> None:
-    lines(axes, results, DISTANCES, AT_DISTANCE)
-    axes.set(xlabel="tokens from the word to its cue", ylabel="ambiguous words right, %")
-    axes.set_ylim(20, 101)
-    legend(axes)
 
 
 def judge_cells(results: Results) -> tuple[str, str]:
@@ -328,7 +325,7 @@ CLAIMS = (
         "cells",
         "Cells with gates carry information further than a plain RNN.",
         {cell: changed(cell=cell) if cell != "lstm" else changed() for cell in CELLS},
-        draw_cells,
+        draw_distances,
         judge_cells,
     ),
     Claim(

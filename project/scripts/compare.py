@@ -19,7 +19,10 @@ def main(
 ) -> None:
     """Compare pipelines by one of spaCy's scores."""
     scores = {}
-    for name, _, folder in (pipeline.partition("=") for pipeline in pipelines):
+    for pipeline in pipelines:
+        name, _, folder = pipeline.partition("=")
+        if not Path(folder or "?").is_dir():
+            raise typer.BadParameter(f"'{pipeline}'; expected NAME=FOLDER of a trained pipeline")
         nlp = spacy.load(folder)
         scores[name] = nlp.evaluate(list(Corpus(corpus)(nlp)))[score]
     rows = [f"| {name} | {100 * value:.1f} |" for name, value in scores.items()]

@@ -237,27 +237,11 @@ class LSTM(Cell):
     ) -> Tuple[Tensor, ...]:
         (U,) = weights
         gates, C, squashed = saved
-        width = U.shape[1]
         g, i, f, o = gates.chunk(4, dim=-1)
-        slope_o = squashed * o * (1 - o)
+        slopes = [i * (1 - g * g), g * i * (1 - i), plan.state_before(C) * f * (1 - f)]
         slope_c = o * (1 - squashed * squashed)
-        slopes = torch.stack(
-            [i * (1 - g * g), g * i * (1 - i), plan.state_before(C) * f * (1 - f)], dim=2
-        )
-        dA = gates.new_empty((*gates.shape[:2], 4, width))
-        dC = torch.zeros_like(C)
-        Ut = U.transpose(1, 2)
-        arrays = (dH, dC, dA, slope_o, slope_c, slopes, f)
-        for step in plan.steps_back(*arrays):
-            dh, dh_before, dc, dc_before, da, _, slope_o_now, _, slope_c_now, _ = step[:10]
-            slopes_now, _, f_now, _ = step[10:]
-            torch.mul(dh, slope_o_now, out=da[:, :, 3])
-            dc.addcmul_(dh, slope_c_now)
-            torch.mul(dc.unsqueeze(2), slopes_now, out=da[:, :, :3])
-            if dh_before is not None:
-                torch.mul(dc, f_now, out=dc_before)
-                dh_before.baddbmm_(da.flatten(2), Ut)
-        return dA.flatten(2), dA.flatten(2)
+        dA = _through_memory(dH, slopes, squashed * o * (1 - o), slope_c, f, plan, U)
+        return dA, dA
 
 
 class PeepholeLSTM(Cell):
@@ -303,31 +287,50 @@ class PeepholeLSTM(Cell):
     ) -> Tuple[Tensor, ...]:
         U, P = weights
         gates, C, squashed = saved
-        width = U.shape[1]
         g, i, f, o = gates.chunk(4, dim=-1)
         p_i, p_f, p_o = P.chunk(3, dim=-1)
         C_before = plan.state_before(C)
         slope_o = squashed * o * (1 - o)
+        slopes = [i * (1 - g * g), g * i * (1 - i), C_before * f * (1 - f)]
         slope_c = o * (1 - squashed * squashed) + slope_o * p_o
-        slopes = torch.stack([i * (1 - g * g), g * i * (1 - i), C_before * f * (1 - f)], dim=2)
-        # How the memory before reaches the one after: kept, and through the gates i and f
-        through = f + slopes[:, :, 1] * p_i + slopes[:, :, 2] * p_f
-        dA = gates.new_empty((*gates.shape[:2], 4, width))
-        dC = torch.zeros_like(C)
-        Ut = U.transpose(1, 2)
-        arrays = (dH, dC, dA, slope_o, slope_c, slopes, through)
-        for step in plan.steps_back(*arrays):
-            dh, dh_before, dc, dc_before, da, _, slope_o_now, _, slope_c_now, _ = step[:10]
-            slopes_now, _, through_now, _ = step[10:]
-            torch.mul(dh, slope_o_now, out=da[:, :, 3])
-            dc.addcmul_(dh, slope_c_now)
-            torch.mul(dc.unsqueeze(2), slopes_now, out=da[:, :, :3])
-            if dh_before is not None:
-                torch.mul(dc, through_now, out=dc_before)
-                dh_before.baddbmm_(da.flatten(2), Ut)
-        seen = torch.stack([C_before, C_before, C], dim=2)
-        dP = (dA[:, :, 1:] * seen).sum(dim=1, keepdim=True).flatten(2)
-        return dA.flatten(2), dA.flatten(2), dP
+        # The memory before is kept, and seen by the gates i and f
+        kept = f + slopes[1] * p_i + slopes[2] * p_f
+        dA = _through_memory(dH, slopes, slope_o, slope_c, kept, plan, U)
+        seen = torch.cat([C_before, C_before, C], dim=2)
+        dP = (dA[:, :, U.shape[1] :] * seen).sum(dim=1, keepdim=True)
+        return dA, dA, dP
+
+
+def _through_memory(
+    dH: Tensor,
+    slopes: List[Tensor],
+    slope_o: Tensor,
+    slope_c: Tensor,
+    kept: Tensor,
+    plan: Plan,
+    U: Tensor,
+) -> Tensor:
+    """The backward pass of a cell with a memory, step by step: the gradient of what its gates g, i,
+    f and o are made of, shape (directions, rows, 4 * width), from the derivatives of each row.
+
+    dH (Tensor): The gradient of the states; overwritten.
+    slopes (List[Tensor]): Those of the memory with respect to what g, i and f are made of.
+    slope_o, slope_c (Tensor): Those of the state with respect to what o is made of and the memory.
+    kept (Tensor): That of the memory with respect to the one before.
+    """
+    dA = dH.new_empty((*dH.shape[:2], 4, dH.shape[2]))
+    dC = torch.zeros_like(dH)
+    Ut = U.transpose(1, 2)
+    for step in plan.steps_back(dH, dC, dA, slope_o, slope_c, torch.stack(slopes, dim=2), kept):
+        dh, dh_before, dc, dc_before, da, _, slope_o_now, _, slope_c_now, _ = step[:10]
+        slopes_now, _, kept_now, _ = step[10:]
+        torch.mul(dh, slope_o_now, out=da[:, :, 3])
+        dc.addcmul_(dh, slope_c_now)
+        torch.mul(dc.unsqueeze(2), slopes_now, out=da[:, :, :3])
+        if dh_before is not None:
+            torch.mul(dc, kept_now, out=dc_before)
+            dh_before.baddbmm_(da.flatten(2), Ut)
+    return dA.flatten(2)
 
 
 CELLS: Dict[str, Type[Cell]] = {

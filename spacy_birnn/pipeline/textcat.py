@@ -21,7 +21,14 @@ default_model_config = """
 [model.tok2vec]
 @architectures = "spacy-birnn.BiRNNTok2Vec.v1"
 """
-TEXTCAT_MODEL = Config().from_str(default_model_config)["model"]
+DEFAULT_CONFIG = {
+    "model": Config().from_str(default_model_config)["model"],
+    "threshold": 0.0,
+    "class_weights": None,
+    "label_smoothing": 0.0,
+    "attention": False,
+    "scorer": {"@scorers": "spacy.textcat_scorer.v2"},
+}
 SCORE_WEIGHTS = {
     "cats_score": 1.0,
     "cats_score_desc": None,
@@ -44,14 +51,7 @@ if not Doc.has_extension("birnn_attention"):
 @Language.factory(
     "birnn_textcat",
     assigns=["doc.cats"],
-    default_config={
-        "model": TEXTCAT_MODEL,
-        "threshold": 0.0,
-        "class_weights": None,
-        "label_smoothing": 0.0,
-        "attention": False,
-        "scorer": {"@scorers": "spacy.textcat_scorer.v2"},
-    },
+    default_config=DEFAULT_CONFIG,
     default_score_weights=SCORE_WEIGHTS,
 )
 def make_birnn_textcat(
@@ -81,11 +81,8 @@ def make_birnn_textcat(
     "birnn_textcat_multilabel",
     assigns=["doc.cats"],
     default_config={
-        "model": TEXTCAT_MODEL,
+        **DEFAULT_CONFIG,
         "threshold": 0.5,
-        "class_weights": None,
-        "label_smoothing": 0.0,
-        "attention": False,
         "scorer": {"@scorers": "spacy.textcat_multilabel_scorer.v2"},
     },
     default_score_weights=SCORE_WEIGHTS,
