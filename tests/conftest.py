@@ -34,6 +34,7 @@ SENTENCES: List[Dict[str, Any]] = [
         "pos": ["PROPN", "PROPN", "VERB", "ADP", "PROPN", "ADP", "PROPN", "PROPN", "PUNCT"],
         "morphs": ["Number=Sing", "Number=Sing", "Tense=Past", "", "Number=Sing", ""]
         + ["Number=Sing", "Number=Sing", ""],
+        "lemmas": ["Anna", "Berg", "fly", "from", "Oslo", "to", "New", "York", "."],
         "entities": ["B-PERSON", "L-PERSON", "O", "O", "U-GPE", "O", "B-GPE", "L-GPE", "O"],
         "cats": {"TRAVEL": 1.0, "TRADE": 0.0, "SLOGAN": 0.0},
     },
@@ -43,6 +44,7 @@ SENTENCES: List[Dict[str, Any]] = [
         "pos": ["PRON", "VERB", "NOUN", "ADP", "PROPN", "PROPN", "PROPN", "PUNCT"],
         "morphs": ["Number=Plur|Person=3", "Tense=Pres", "Number=Sing", "", "Number=Sing"]
         + ["Number=Sing", "Number=Sing", ""],
+        "lemmas": ["they", "sell", "bread", "to", "Acme", "Foods", "Ltd", "."],
         "entities": ["O", "O", "O", "O", "B-ORG", "I-ORG", "L-ORG", "O"],
         "cats": {"TRAVEL": 0.0, "TRADE": 1.0, "SLOGAN": 0.0},
     },
@@ -51,6 +53,7 @@ SENTENCES: List[Dict[str, Any]] = [
         "tags": ["NN", "."],
         "pos": ["NOUN", "PUNCT"],
         "morphs": ["Number=Sing", ""],
+        "lemmas": ["bread", "!"],
         "entities": ["O", "O"],
         "cats": {"TRAVEL": 0.0, "TRADE": 0.0, "SLOGAN": 1.0},
     },
@@ -85,7 +88,7 @@ def mixed_texts() -> List[str]:
 
 @pytest.fixture(scope="session")
 def make_examples() -> Callable[[Language], List[Example]]:
-    """A few sentences with tags, parts of speech, morphology, entities and categories."""
+    """A few sentences with tags, parts of speech, morphology, lemmas, entities and categories."""
 
     def make(nlp: Language) -> List[Example]:
         return [

@@ -3,7 +3,7 @@
 import errno
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict
 
@@ -24,10 +24,11 @@ class Case:
     factory: str
     settings: Dict[str, Any]
     read: Callable[[Doc], Any]
-    new_label: str
-    new_annotation: Dict[str, Any]  # of "zzz ."
+    new_label: str = ""
+    new_annotation: Dict[str, Any] = field(default_factory=dict)  # of "zzz ."
     array: Callable[[Any], np.ndarray] = lambda scores: scores.emissions
     of_tokens: bool = True  # whether the annotation is of tokens, not of documents
+    scores_labels: bool = True  # whether the model gives each of the labels a score
     other_model: str = "BIRNN-E005.*SequenceTagger"
     no_labels: str = r"E143.*pipe"
 
@@ -42,6 +43,10 @@ def read_tags(doc):
 
 def read_morphs(doc):
     return [(token.pos_, str(token.morph)) for token in doc]
+
+
+def read_lemmas(doc):
+    return [token.lemma_ for token in doc]
 
 
 def read_best(doc):
@@ -90,6 +95,15 @@ CASES = {
         **TEXTCAT,
     ),
     "textcat-multilabel": Case("birnn_textcat_multilabel", {}, read_likely, **TEXTCAT),
+    # Its labels are characters, and it writes others too
+    "lemmatizer": Case(
+        "birnn_lemmatizer",
+        {"lookup": False, "model": {"width": 32, "char_width": 16, "rows": 200}},
+        read_lemmas,
+        scores_labels=False,
+        other_model="BIRNN-E041.*Lemmatizer",
+        no_labels="BIRNN-E040.*pipe",
+    ),
 }
 
 
@@ -140,6 +154,11 @@ def scores_of(case, nlp, docs):
 def skip_unless_of_tokens(case):
     if not case.of_tokens:
         pytest.skip("its annotation is not of tokens")
+
+
+def skip_unless_it_scores_labels(case):
+    if not case.scores_labels:
+        pytest.skip("its model does not give labels scores")
 
 
 # Setting up
@@ -221,7 +240,8 @@ def test_initializing_again_starts_again(initialized, make_examples, weights, sa
 
 
 @pytest.mark.parametrize("label", [None, 3])
-def test_a_label_must_be_a_string(initialized, label):
+def test_a_label_must_be_a_string(case, initialized, label):
+    skip_unless_it_scores_labels(case)
     with pytest.raises(ValueError, match="BIRNN-E023|E187"):
         initialized.get_pipe("pipe").add_label(label)
 
@@ -279,6 +299,7 @@ def test_every_parameter_is_trained_unless_frozen(
 
 
 def test_missing_annotation_gives_no_loss_and_no_gradient(case, trained, make_examples):
+    skip_unless_it_scores_labels(case)
     pipe = trained.get_pipe("pipe")
     examples = [Example.from_dict(eg.x, {}) for eg in make_examples(trained)]
     scores, _ = pipe.model.begin_update([eg.x for eg in examples])
@@ -299,12 +320,13 @@ def test_the_annotated_part_is_learnt_from_partial_annotation(case, blank, fit, 
     full = make_examples(nlp)
     examples = []
     for eg in full[:2]:
-        partial = {"tags": [], "pos": [], "morphs": [], "entities": []}
+        partial = {"tags": [], "pos": [], "morphs": [], "lemmas": [], "entities": []}
         for token in eg.y:
             known = token.i % 2 == 1
             partial["tags"].append(token.tag_ if known else "")
             partial["pos"].append(token.pos_ if known else "")
             partial["morphs"].append(str(token.morph) if known else "")
+            partial["lemmas"].append(token.lemma_ if known else "")
             # Tokens 4 to 7 have an entity in both sentences, which cannot be known in part
             in_entity = 4 <= token.i < 8
             partial["entities"].append(biluo_tag(token) if in_entity else "-")
@@ -336,6 +358,7 @@ def test_training_on_other_tokens_than_those_of_the_annotation(case, blank, fit)
         tags=["NNP", "VBD", "TO", "NNP", "FW", "."],
         pos=["PROPN", "VERB", "ADP", "PROPN", "X", "PUNCT"],
         morphs=["Number=Sing", "Tense=Past", "", "Number=Sing", "", ""],
+        lemmas=["Anna", "fly", "to", "New", "York", "."],
         ents=["B-PERSON", "O", "O", "B-GPE", "I-GPE", "O"],
     )
     words = ["An", "na", "flew", "to", "NewYork", "."]
@@ -351,6 +374,7 @@ def test_training_on_other_tokens_than_those_of_the_annotation(case, blank, fit)
 
 
 def test_labels_of_the_data_that_it_does_not_have_are_named(case, trained, make_examples):
+    skip_unless_it_scores_labels(case)
     doc = Doc(trained.vocab, words=["zzz", "."])
     example = Example.from_dict(doc, case.new_annotation)
     with pytest.raises(ValueError, match=f"BIRNN-E021.*'{re.escape(case.new_label)}'.*pipe"):
@@ -358,6 +382,7 @@ def test_labels_of_the_data_that_it_does_not_have_are_named(case, trained, make_
 
 
 def test_a_new_label_leaves_the_others_and_can_be_learnt(case, trained, fit, make_examples):
+    skip_unless_it_scores_labels(case)
     pipe = trained.get_pipe("pipe")
     examples = make_examples(trained)
     for eg in examples:
@@ -379,6 +404,7 @@ def test_a_new_label_leaves_the_others_and_can_be_learnt(case, trained, fit, mak
 @pytest.mark.parametrize("use_averages", [True, False])
 def test_training_goes_on_after_a_new_label(case, blank, make_examples, use_averages):
     """Neither gradients nor the optimizer's state may keep the shape they had before."""
+    skip_unless_it_scores_labels(case)
     nlp = blank()
     examples = make_examples(nlp)
     nlp.initialize(lambda: examples)
@@ -393,6 +419,7 @@ def test_training_goes_on_after_a_new_label(case, blank, make_examples, use_aver
 
 
 def test_a_label_added_before_the_initialization_is_there_after_it(case, blank, make_examples):
+    skip_unless_it_scores_labels(case)
     nlp = blank()
     pipe = nlp.get_pipe("pipe")
     pipe.add_label(case.new_label)
@@ -401,7 +428,8 @@ def test_a_label_added_before_the_initialization_is_there_after_it(case, blank, 
     assert np.isfinite(nlp.update(make_examples(nlp))["pipe"])
 
 
-def test_scores_that_are_not_finite_are_reported(trained):
+def test_scores_that_are_not_finite_are_reported(case, trained):
+    skip_unless_it_scores_labels(case)
     head = trained.get_pipe("pipe").model.get_ref("output_layer")
     head.set_param("b", np.full_like(head.get_param("b"), np.nan))
     with pytest.raises(ValueError, match="BIRNN-E022.*pipe"):
@@ -414,6 +442,7 @@ def test_scores_that_are_not_finite_are_reported(trained):
 def test_rehearsal_leads_back_to_the_earlier_predictions(
     case, trained, make_examples, weights, unmoved
 ):
+    skip_unless_it_scores_labels(case)
     pipe = trained.get_pipe("pipe")
     examples = make_examples(trained)
     trained.resume_training()
@@ -430,7 +459,8 @@ def test_rehearsal_leads_back_to_the_earlier_predictions(
     assert unmoved(before, weights(pipe.model)) == []
 
 
-def test_nlp_rehearse_moves_every_parameter(trained, make_examples, weights, unmoved):
+def test_nlp_rehearse_moves_every_parameter(case, trained, make_examples, weights, unmoved):
+    skip_unless_it_scores_labels(case)
     pipe = trained.get_pipe("pipe")
     trained.resume_training()
     head = pipe.model.get_ref("output_layer")
@@ -441,6 +471,7 @@ def test_nlp_rehearse_moves_every_parameter(trained, make_examples, weights, unm
 
 
 def test_rehearsal_has_no_opinion_on_a_new_label(case, trained, make_examples):
+    skip_unless_it_scores_labels(case)
     pipe = trained.get_pipe("pipe")
     trained.resume_training()
     pipe.add_label(case.new_label)
@@ -453,7 +484,10 @@ def test_rehearsal_has_no_opinion_on_a_new_label(case, trained, make_examples):
     assert np.array_equal(before[n_old:], after[n_old:])
 
 
-def test_rehearsal_without_an_optimizer_moves_nothing(trained, make_examples, weights, unmoved):
+def test_rehearsal_without_an_optimizer_moves_nothing(
+    case, trained, make_examples, weights, unmoved
+):
+    skip_unless_it_scores_labels(case)
     pipe = trained.get_pipe("pipe")
     trained.resume_training()
     before = weights(pipe.model)
@@ -462,7 +496,8 @@ def test_rehearsal_without_an_optimizer_moves_nothing(trained, make_examples, we
     assert len(unmoved(before, weights(pipe.model))) > 10
 
 
-def test_rehearsal_without_tokens_or_teacher_does_nothing(trained, weights, same):
+def test_rehearsal_without_tokens_or_teacher_does_nothing(case, trained, weights, same):
+    skip_unless_it_scores_labels(case)
     pipe = trained.get_pipe("pipe")
     before = weights(pipe.model)
     example = Example.from_dict(trained.make_doc("Anna flew"), {})
@@ -494,7 +529,10 @@ def test_unusual_tokens(case, trained_once):
     ]
     doc = trained_once(Doc(trained_once.vocab, words=words))
     assert [token.text for token in doc] == words
-    assert np.isfinite(scores_of(case, trained_once, [doc])).all()
+    if case.scores_labels:
+        assert np.isfinite(scores_of(case, trained_once, [doc])).all()
+    else:
+        assert all(case.read(doc))
 
 
 @pytest.mark.parametrize("texts", [[""], ["", ""], ["Oslo"], ["", "Oslo", "", "Anna flew", ""]])
@@ -503,6 +541,7 @@ def test_training_on_documents_of_any_length(case, trained, texts):
     for text in texts:
         words = text.split()
         values = {"tags": "NNP", "pos": "PROPN", "morphs": "Number=Sing", "entities": "O"}
+        values["lemmas"] = "anna"
         annotation: Dict[str, Any] = {name: [value] * len(words) for name, value in values.items()}
         annotation["cats"] = {"TRAVEL": 1.0, "TRADE": 0.0, "SLOGAN": 0.0}
         examples.append(Example.from_dict(Doc(trained.vocab, words=words), annotation))
@@ -522,6 +561,7 @@ def test_pipe_predicts_what_the_pipeline_predicts_one_by_one(
 
 
 def test_scores_do_not_depend_on_the_batch(case, trained_once, mixed_texts):
+    skip_unless_it_scores_labels(case)
     docs = [trained_once.make_doc(text) for text in mixed_texts]
     together = scores_of(case, trained_once, docs)
     alone = np.vstack([scores_of(case, trained_once, [doc]) for doc in docs])
@@ -586,6 +626,9 @@ def test_the_config_states_every_setting(case, nlp):
     filled = load_model_from_config(config).config
     assert filled["components"]["pipe"] == config["components"]["pipe"]
     tok2vec = config["components"]["pipe"]["model"]["tok2vec"]
+    if case.factory == "birnn_lemmatizer":
+        assert tok2vec is None  # it reads words without their context
+        return
     assert tok2vec["@architectures"] == "spacy-birnn.BiRNNTok2Vec.v1"
     assert {"width", "depth", "cell", "word_dropout", "char_width"} <= tok2vec.keys()
 

@@ -8,7 +8,6 @@ import pytest
 import spacy
 from spacy.tokens import Doc
 from spacy.training import Example
-from spacy.util import load_model_from_config
 from thinc.api import fix_random_seed
 
 TINY = {"width": 32, "char_width": 16, "rows": 200}
@@ -129,13 +128,6 @@ def test_lemmas_that_are_set_are_kept_unless_overwritten(overwrite):
     assert found == ["dog" if overwrite else "DOG", "cat"]
 
 
-def test_prediction_does_not_touch_the_documents(plural):
-    doc = plural.make_doc("abcs zyx")
-    before = doc.to_bytes()
-    plural.get_pipe("pipe").predict([doc])
-    assert doc.to_bytes() == before
-
-
 # Training
 
 
@@ -211,27 +203,6 @@ def test_a_word_that_comes_often_in_a_batch_counts_once():
     assert pipe.update(often)["pipe"] == pytest.approx(once, rel=1e-5)
 
 
-def test_training_on_other_tokens_than_those_of_the_annotation(fit):
-    nlp = make(lookup=False)
-    words, spaces = ["New", "York", "Anna"], [True, False, False]
-    reference = Doc(nlp.vocab, words=words, spaces=spaces, lemmas=["new", "york", "anna"])
-    predicted = Doc(nlp.vocab, words=["New", "YorkAnna"], spaces=[True, False])
-    assert fit(nlp, [Example(predicted, reference)])["pipe"] < 1
-    assert lemmas_of(nlp, ["New"]) == ["new"]
-
-
-def test_training_is_reproducible(weights, same):
-    found = []
-    for _ in range(2):
-        fix_random_seed(1)
-        nlp = make()
-        sgd = nlp.initialize(lambda nlp=nlp: basic(nlp))
-        for _ in range(2):
-            nlp.update(basic(nlp), sgd=sgd, drop=0.3)
-        found.append(weights(nlp.get_pipe("pipe").model))
-    assert same(*found)
-
-
 # Labels, settings and errors
 
 
@@ -271,20 +242,6 @@ def test_data_without_lemmas_is_refused():
         nlp.initialize(lambda: [example(nlp, ["dogs"], [""])])
 
 
-def test_another_architecture_is_refused(nlp, tiny_tok2vec):
-    model = {"@architectures": "spacy.Tagger.v2", "tok2vec": tiny_tok2vec}
-    with pytest.raises(ValueError, match="BIRNN-E041.*Lemmatizer.v1"):
-        nlp.add_pipe("birnn_lemmatizer", config={"model": model})
-
-
-def test_use_and_training_before_initialization_are_refused():
-    nlp = make()
-    with pytest.raises(ValueError, match="BIRNN-E010.*pipe"):
-        nlp("dogs")
-    with pytest.raises(ValueError, match="BIRNN-E010.*pipe"):
-        nlp.update(basic(nlp))
-
-
 def test_rehearsal_is_refused(plural):
     with pytest.raises(NotImplementedError, match="BIRNN-E042.*pipe"):
         plural.rehearse(basic(plural))
@@ -298,41 +255,3 @@ def test_weights_that_are_not_finite_are_reported(plural, reload):
         nlp("abc")
     with pytest.raises(ValueError, match="BIRNN-E022.*pipe"):
         nlp.update(basic(nlp))
-
-
-# Saving and loading
-
-
-@pytest.mark.parametrize("way", ["bytes", "disk"])
-def test_round_trip_by_value(plural, weights, same, tmp_path, way):
-    saved = plural.get_pipe("pipe")
-    if way == "bytes":
-        nlp = load_model_from_config(plural.config).from_bytes(plural.to_bytes())
-    else:
-        plural.to_disk(tmp_path)
-        nlp = spacy.load(tmp_path)
-    pipe = nlp.get_pipe("pipe")
-    assert same(weights(pipe.model), weights(saved.model)) and pipe.cfg == saved.cfg
-    words = ["cabbages", "zyxs", "\U0001f44ds"]
-    assert lemmas_of(nlp, words) == lemmas_of(plural, words)
-
-
-def test_a_damaged_or_foreign_file_is_refused(plural, tmp_path):
-    saved = plural.get_pipe("pipe")
-    saved.to_disk(tmp_path, exclude=["vocab"])
-    cfg = json.loads((tmp_path / "cfg").read_text())
-    (tmp_path / "cfg").write_text(json.dumps({**cfg, "labels": cfg["labels"][:-1]}))
-    with pytest.raises(ValueError, match="BIRNN-E024.*pipe"):
-        make().get_pipe("pipe").from_disk(tmp_path, exclude=["vocab"])
-    content = (tmp_path / "model").read_bytes()
-    for damaged in (content[: len(content) // 2], b"not a model"):
-        (tmp_path / "model").write_bytes(damaged)
-        with pytest.raises(ValueError, match="BIRNN-E01[13]"):
-            make().get_pipe("pipe").from_disk(tmp_path, exclude=["vocab"])
-
-
-def test_an_untrained_pipeline_can_be_saved_and_initialized_later(tmp_path):
-    make().to_disk(tmp_path)
-    nlp = spacy.load(tmp_path)
-    nlp.initialize(lambda: basic(nlp))
-    assert lemmas_of(nlp, ["dogs"]) == ["dog"]
