@@ -164,8 +164,8 @@ def test_the_loss_falls(make_config, nlp, tmp_path, name):
 
 
 def test_the_command_line_with_odd_texts(make_config, tmp_path, texts):
-    """Empty texts, one word, white space, and one line that is longer than the reader's limit."""
-    odd = ["", " ", "\n\n", "Bread", "word " * 5000, "\U0001f600 a\u0301"]
+    """Empty texts, one word, white space, and a line of 1 MB, longer than the reader's limit."""
+    odd = ["", " ", "\n\n", "Bread", "word " * 200_000, "\U0001f600 a\u0301"]
     srsly.write_jsonl(texts, [{"text": text} for text in [*TEXTS, *odd]])
     make_config(OWN).to_disk(tmp_path / "config.cfg")
     args = ["pretrain", str(tmp_path / "config.cfg"), str(tmp_path / "out")]
