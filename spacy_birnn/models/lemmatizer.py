@@ -13,7 +13,7 @@ from ..checks import check_choice, check_positive, check_rate
 from ..errors import Errors
 from .embed import known_words
 from .features import code_points
-from .torch_wrapper import TorchShim, run_module, torch_shim
+from .torch_wrapper import TorchShim, one_thread, run_module, torch_shim
 from .types import DocsToVectors, LemmaBatch, Lemmatizer
 
 # What earlier components say of a token, the width and the number of rows of each one's table, and
@@ -166,9 +166,9 @@ def _decode(
     module = shim.module
     condition, _ = _condition(model, docs, tokens, is_train=False)
     chars, lengths = _characters(_forms(docs, tokens))
-    outputs = module.search(
-        xp2torch(condition, device=shim.device), chars, lengths, limits, beam_width=beam_width
-    )
+    condition_ = xp2torch(condition, device=shim.device)
+    with one_thread():
+        outputs = module.search(condition_, chars, lengths, limits, beam_width=beam_width)
     if not np.isfinite([o.score for o in outputs]).all():
         raise ValueError(Errors.E022.format(name=model.name))
     return [None if o.chars is None else "".join(map(chr, o.chars)) for o in outputs]

@@ -24,6 +24,21 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_one_thread_after_fork)
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread, and afterwards as many as before. The steps of a recurrence are too
+    small to be shared out: on busy cores the threads spend most of their time waiting, and all of
+    it is CPU time."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class TorchShim(PyTorchShim):
     """Thinc's shim with what it lacks: a module that is built late, weights as safetensors with a
     checksum, parameter averages, copies that the optimizer can tell apart, and a memo of results
@@ -159,14 +174,16 @@ def run_module(
     needs_grad = is_train and X.dtype.kind == "f"
     X_ = xp2torch(X, requires_grad=needs_grad, device=shim.device)
     drop = model.attrs.get("dropout_rate") or 0.0
-    Y_, torch_backprop = shim(ArgsKwargs((X_, *args), {"drop": drop}), is_train)
+    with one_thread():
+        Y_, torch_backprop = shim(ArgsKwargs((X_, *args), {"drop": drop}), is_train)
     if output is not None:
         Y_ = Y_[output]
     main_ = Y_[0] if isinstance(Y_, tuple) else Y_
 
     def backprop(dY: Any) -> Any:
         dY_ = xp2torch(dY, device=main_.device)
-        torch_backprop(ArgsKwargs(((main_,),), {"grad_tensors": (dY_,)}))
+        with one_thread():
+            torch_backprop(ArgsKwargs(((main_,),), {"grad_tensors": (dY_,)}))
         return torch2xp(cast(Any, X_.grad), ops=model.ops) if needs_grad else None
 
     return _to_arrays(Y_, model.ops), backprop

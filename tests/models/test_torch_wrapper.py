@@ -47,6 +47,30 @@ def test_round_trip_by_value(weights, same):
         assert np.array_equal(ours, theirs)
 
 
+def test_threads_are_one_within_and_as_before_without(monkeypatch):
+    """Threads that share out such small steps only wait for one another."""
+    model, found = build(), []
+    module = torch_shim(model).module
+    forward = module.forward
+    monkeypatch.setattr(
+        module,
+        "forward",
+        lambda *a, **k: (found.append(torch.get_num_threads()), forward(*a, **k))[1],
+    )
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        Ys, backprop = model(inputs(), is_train=True)
+        backprop([np.ones_like(Y) for Y in Ys])
+        assert found == [1] and torch.get_num_threads() == 2
+        monkeypatch.setattr(module, "forward", lambda *a, **k: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            model.predict(inputs())
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_round_trip_before_initialization():
     loaded = build_birnn_encoder(width=6).from_bytes(build_birnn_encoder(width=6).to_bytes())
     with pytest.raises(ValueError, match="BIRNN-E010.*birnn_encoder"):
