@@ -26,9 +26,9 @@ if hasattr(os, "register_at_fork"):
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread, and afterwards as many as before. The steps of a recurrence are too
-    small to be shared out: on busy cores the threads spend most of their time waiting, and all of
-    it is CPU time."""
+    """Let torch use one thread, and afterwards as many as before. The steps of a recurrence are
+    small: shared out, on busy cores, the threads spend most of their time waiting, and all of it is
+    CPU time. Large batches on idle cores would gain from more."""
     import torch
 
     before = torch.get_num_threads()
