@@ -57,12 +57,14 @@ def test_threads_are_one_within_and_as_before_without(monkeypatch):
         "forward",
         lambda *a, **k: (found.append(torch.get_num_threads()), forward(*a, **k))[1],
     )
+    weight = next(module.parameters())
+    weight.register_hook(lambda gradient: found.append(torch.get_num_threads()))
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
         Ys, backprop = model(inputs(), is_train=True)
         backprop([np.ones_like(Y) for Y in Ys])
-        assert found == [1] and torch.get_num_threads() == 2
+        assert found == [1, 1] and torch.get_num_threads() == 2
         monkeypatch.setattr(module, "forward", lambda *a, **k: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             model.predict(inputs())
