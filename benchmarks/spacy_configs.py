@@ -1,5 +1,6 @@
 """spaCy's own configs that ours are compared with."""
 
+import spacy
 from spacy.cli.init_config import init_config
 from thinc.api import Config
 
@@ -10,16 +11,17 @@ def recommended(lang: str, pipes: tuple[str, ...]) -> Config:
 
 
 def textcat_ensemble(lang: str, pipes: tuple[str, ...]) -> Config:
-    """What `spacy init config --pipeline textcat --optimize accuracy` writes, without pretrained
-    vectors: a bag of words and a CNN with attention."""
-    config = init_config(lang=lang, pipeline=list(pipes), optimize="accuracy", gpu=False)
-    config["paths"]["vectors"] = None
-    config["components"]["tok2vec"]["model"]["embed"]["include_static_vectors"] = False
+    """The same, but with the model that `nlp.add_pipe("textcat")` makes (a bag of words and a CNN
+    with attention) in place of the bag of words alone."""
+    config = recommended(lang, pipes)
+    nlp = spacy.blank(lang)
+    nlp.add_pipe("textcat")
+    config["components"]["textcat"]["model"] = nlp.config["components"]["textcat"]["model"]
     return config
 
 
 def textcat_cnn(lang: str, pipes: tuple[str, ...]) -> Config:
-    """The same with the mean of the CNN's vectors instead of the ensemble."""
+    """The same with the mean of that CNN's vectors instead of the ensemble."""
     config = textcat_ensemble(lang, pipes)
     textcat = config["components"]["textcat"]
     textcat["model"] = {
