@@ -128,10 +128,6 @@ class Errors(metaclass=_WithCodes):
         "'{name}' needs a model that writes lemmas, but its model is '{found}'. Use "
         '@architectures = "spacy-birnn.Lemmatizer.v1" in its [model].'
     )
-    E042 = (
-        "'{name}' cannot rehearse: what it would have to remember are whole lemmas, not scores of "
-        "labels. Leave it out of nlp.rehearse(), or train on old and new data together."
-    )
     E043 = (
         "The labels of '{name}' are the characters of lemmas, each a text of length 1, but "
         "initialize() got {value!r}. Write them anew with `spacy init labels`."
@@ -143,4 +139,13 @@ class Warnings(metaclass=_WithCodes):
         "{n} entities in the data of '{name}' do not align with the tokens of the pipeline, for "
         "instance {example!r}; their tokens are treated as missing annotation. Check the character "
         "offsets and the tokenizer. This is reported once."
+    )
+    W002 = (
+        "'{name}' does not rehearse: what it would have to remember are whole lemmas, not scores "
+        "of labels. Train it on old and new data together."
+    )
+    W003 = (
+        "'{name}' cannot learn the lemma '{lemma}' of '{form}': '{char}' is not in the form, nor "
+        "among the characters that it was initialized with. Such lemmas are left out. Call "
+        "initialize() on all the training data. This is reported once."
     )

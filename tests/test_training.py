@@ -179,3 +179,20 @@ def test_evaluate_and_apply(spacy_cli, make_config, corpus, tmp_path):
     spacy_cli("apply", model, tmp_path / "texts", tmp_path / "out.spacy")
     (doc,) = DocBin().from_disk(tmp_path / "out.spacy").get_docs(spacy.load(model).vocab)
     assert isinstance(doc, Doc) and doc.has_annotation("TAG")
+
+
+def test_find_threshold_tries_all_of_them(spacy_cli, make_config, corpus, tmp_path):
+    run(make_config({"birnn_ner": None}), tmp_path)
+    arguments = [
+        tmp_path / "model-best",
+        corpus,
+        "birnn_ner",
+        "threshold",
+        "ents_f",
+        "--n_trials",
+        "3",
+    ]
+    output = spacy_cli("find-threshold", *arguments)
+    assert all(
+        f"{threshold:.2f}" in output or str(threshold) in output for threshold in (0.0, 0.5, 1.0)
+    )

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -29,7 +30,10 @@ def fetch(url: str, dest: Path, *, md5: str = "") -> bool:
         try:
             with urlopen(url, timeout=60) as source, part.open("wb") as target:
                 shutil.copyfileobj(source, target)
-        except (URLError, ValueError) as e:
+                announced = source.headers["Content-Length"]
+            if announced and part.stat().st_size != int(announced):
+                raise ValueError(f"it ended after {part.stat().st_size} of {announced} bytes")
+        except (HTTPException, URLError, ValueError) as e:
             raise OSError(
                 f"Can't read {url}: {e}. Give another address with --vars, for instance one that "
                 "starts with file://."

@@ -1,5 +1,6 @@
 """Lemmas, written character by character."""
 
+import warnings
 from collections import defaultdict
 from itertools import islice
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Union
@@ -13,7 +14,7 @@ from thinc.api import Config, Model, Optimizer, set_dropout_rate
 from thinc.types import Floats1d
 
 from ..checks import check_positive
-from ..errors import Errors
+from ..errors import Errors, Warnings
 from .serialize import SafelySaved
 
 default_model_config = """
@@ -98,6 +99,7 @@ class BiRNNLemmatizer(SafelySaved):
         settings = {"lookup": lookup, "beam_width": beam_width, "max_chars": max_chars}
         super().__init__(vocab, model, name, labels=[], table={}, overwrite=overwrite, **settings)
         self.scorer = scorer
+        self._warned_strange = False
 
     @property
     def labels(self) -> Tuple[str, ...]:
@@ -135,8 +137,7 @@ class BiRNNLemmatizer(SafelySaved):
             E043 for labels that are no characters.
         """
         validate_get_examples(get_examples, "BiRNNLemmatizer.initialize")
-        if isinstance(labels, str):
-            raise ValueError(Errors.E020.format(name=self.name, value=labels))
+        self._check_labels(labels)
         known = {
             (token.text, token.pos_, token.lemma_)
             for eg in get_examples()
@@ -206,7 +207,9 @@ class BiRNNLemmatizer(SafelySaved):
         losses: Optional[Dict[str, float]] = None,
     ) -> Dict[str, float]:
         """Learn from a batch. Tokens that have no lemma, that do not align with the annotation or
-        that are longer than `max_chars` are left out. What is the same to the model counts once.
+        that are longer than `max_chars` are left out. What is the same to the model counts once. A
+        form that gets another lemma than the table has is looked up no more. Lemmas with characters
+        that are neither labels nor in the form are left out, too, which is reported once (W003).
 
         examples (Iterable[Example]): The batch.
         drop (float): The dropout rate.
@@ -220,6 +223,7 @@ class BiRNNLemmatizer(SafelySaved):
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
+        self._forget_contradicted(examples)
         tokens, lemmas = self._targets(examples)
         docs = [eg.predicted for eg in examples]
         if lemmas or (self.model.attrs["in_context"] and any(len(doc) for doc in docs)):
@@ -232,6 +236,16 @@ class BiRNNLemmatizer(SafelySaved):
             self.finish_update(sgd)
         return losses
 
+    def _forget_contradicted(self, examples: List[Example]) -> None:
+        for token in (token for eg in examples for token in eg.reference if token.lemma):
+            known = self._look_up(token)
+            if known not in (None, token.lemma_) and self._can_write(token.text, token.lemma_):
+                entry = self.cfg["table"][token.text]
+                if isinstance(entry, dict):
+                    del entry[token.pos_]
+                else:
+                    del self.cfg["table"][token.text]
+
     def _targets(self, examples: List[Example]) -> Tuple[np.ndarray, List[str]]:
         """The tokens to learn from, numbered through all documents, and their lemmas."""
         lemmas = (lemma for eg in examples for lemma in eg.get_aligned("LEMMA", as_string=True))
@@ -242,11 +256,23 @@ class BiRNNLemmatizer(SafelySaved):
                 lemma
                 and len(token) <= self.cfg["max_chars"]
                 and len(lemma) <= _longest_lemma(token.text)
+                and self._can_write(token.text, lemma)
             ):
                 same = (token.orth, token.tag, token.pos, str(token.morph), lemma)
                 found.setdefault(i if self.model.attrs["in_context"] else same, (i, lemma))
         numbers = np.array([i for i, _ in found.values()], dtype="int64")
         return numbers, [lemma for _, lemma in found.values()]
+
+    def _can_write(self, form: str, lemma: str) -> bool:
+        """Whether each character is in the alphabet or can be copied. Reported once if not."""
+        strange = set(lemma) - set(form)
+        if strange:
+            strange -= set(self.labels)
+        if strange and not self._warned_strange:
+            self._warned_strange = True
+            values = {"name": self.name, "form": form, "lemma": lemma, "char": min(strange)}
+            warnings.warn(Warnings.W003.format(**values))
+        return not strange
 
     def get_loss(self, examples: Iterable[Example], log_p: Floats1d) -> Tuple[float, Floats1d]:
         """Negative log-likelihood of the lemmas, summed over the batch, and its gradient.
@@ -269,9 +295,10 @@ class BiRNNLemmatizer(SafelySaved):
         sgd: Optional[Optimizer] = None,
         losses: Optional[Dict[str, float]] = None,
     ) -> Dict[str, float]:
-        """Not supported. RAISES (NotImplementedError): E042."""
+        """Does nothing but warn (W002), so that the other components of a pipeline can rehearse."""
         validate_examples(examples, "BiRNNLemmatizer.rehearse")
-        raise NotImplementedError(Errors.E042.format(name=self.name))
+        warnings.warn(Warnings.W002.format(name=self.name))
+        return {} if losses is None else losses
 
     def _require_weights(self) -> None:
         if not self.model.has_dim("nO"):

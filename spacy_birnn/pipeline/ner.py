@@ -3,7 +3,7 @@
 import warnings
 from bisect import bisect_left
 from itertools import islice
-from typing import Callable, Iterable, List, NamedTuple, Optional, Set, Tuple, cast
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple, cast
 
 import numpy as np
 from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE, ORTH, SENT_START
@@ -14,24 +14,32 @@ from spacy.vocab import Vocab
 from thinc.api import Model
 
 from .. import crf
-from ..checks import check_choice
+from ..checks import check_choice, check_probability
 from ..crf import Chain, LabelledSpan, SequenceScores
 from ..errors import Errors, Warnings
 from .labels import EntitySpan, Scheme
 from .sequence import CRF_MODEL, SequenceLabeller
 
-# The span group that holds a document's entities, with attrs["scores"] as spaCy's spancat has them
+# The span group that holds a document's entities. Its attrs have the "scores", as those of spaCy's
+# spancat, and for each its place: spaCy moves no span group when tokens are merged or split, but
+# characters stay where they are.
 CONFIDENCE_KEY = "birnn_ner"
+# A lower threshold would look at very many spans, none of which is likely
+LOWEST_THRESHOLD = 0.01
 
 
 def get_confidence(span: Span) -> Optional[float]:
     """The getter behind `ent._.confidence`: the probability of an entity that `birnn_ner` found, 1
-    for one that it was given, None for any other span."""
-    group = span.doc.spans.get(CONFIDENCE_KEY, ())
-    i = bisect_left(range(len(group)), span.start, key=lambda place: group[place].start)
-    if i < len(group) and (group[i].end, group[i].label) == (span.end, span.label):
-        return float(group.attrs["scores"][i])
-    return None
+    for one that it was given, None for any other span, and where the document has lost it."""
+    group = span.doc.spans.get(CONFIDENCE_KEY)
+    attrs: Dict[str, Any] = {} if group is None else group.attrs
+    places: List[List[Any]] = attrs.get("places", [])
+    i = bisect_left(places, _place(span))
+    return float(attrs["scores"][i]) if places[i : i + 1] == [_place(span)] else None
+
+
+def _place(span: Span) -> List[Any]:
+    return [span.start_char, span.end_char, span.label_]
 
 
 if not Span.has_extension("confidence"):
@@ -92,7 +100,8 @@ class BiRNNEntityRecognizer(SequenceLabeller):
     threshold (Optional[float]): Which entities to set: those with at least this probability (the
         most probable where they overlap), or with null those of the single best sequence of tags.
         Where the probabilities are right, F1 is best at half the F1 that can be reached (Lipton et
-        al. 2014, https://arxiv.org/abs/1402.1892). Recommended: 0.1 for hard corpora to 0.5.
+        al. 2014, https://arxiv.org/abs/1402.1892). Less than 0.01 counts as 0.01. Recommended: 0.1
+        for hard corpora to 0.5.
     confidence (bool): Whether to compute each entity's probability. It is stored in
         doc.spans["birnn_ner"], as attrs["scores"], and read as `ent._.confidence`.
     scorer (Optional[Callable]): The scoring method.
@@ -111,10 +120,8 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         scorer: Optional[Callable] = None,
     ):
         check_choice("scheme", scheme, ("BILUO", "BIO"), where=name)
-        if threshold is not None and not 0 < threshold <= 1:
-            expected = "null, or a number above 0 and at most 1"
-            values = {"name": "threshold", "value": threshold, "where": name}
-            raise ValueError(Errors.E001.format(expected=expected, **values))
+        if threshold is not None:
+            check_probability("threshold", threshold, where=name)
         settings = {"scheme": scheme, "threshold": threshold, "confidence": confidence}
         super().__init__(vocab, model, name, labels=[], **settings)
         self.scorer = scorer
@@ -164,8 +171,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             the entity labels of the examples.
         """
         validate_get_examples(get_examples, "BiRNNEntityRecognizer.initialize")
-        if isinstance(labels, str):
-            raise ValueError(Errors.E020.format(name=self.name, value=labels))
+        self._check_labels(labels)
         if labels is None:
             labels = sorted({ent.label_ for eg in get_examples() for ent in eg.y.ents})
         for label in labels:
@@ -247,6 +253,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             for end, length in zip(ends.tolist(), scores.lengths.tolist())
         ]
         if threshold is not None:
+            threshold = max(threshold, LOWEST_THRESHOLD)
             # An entity is at most as probable as its first tag: few rows are worth a look
             opening = np.array(scheme.tags_with("BU"), dtype="int64")
             rows, places = np.nonzero(posterior.marginals[:, opening] >= threshold)
@@ -282,7 +289,8 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             doc.set_ents(ents, blocked=_blocked(doc), default="outside")
             if self.cfg["confidence"]:
                 values = np.array([1.0 if value is None else value for _, value in found])
-                group = SpanGroup(doc, name=CONFIDENCE_KEY, spans=ents, attrs={"scores": values})
+                attrs = {"scores": values, "places": [_place(ent) for ent in ents]}
+                group = SpanGroup(doc, name=CONFIDENCE_KEY, spans=ents, attrs=attrs)
                 doc.spans[CONFIDENCE_KEY] = group
 
 

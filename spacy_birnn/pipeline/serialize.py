@@ -5,7 +5,7 @@ import os
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, Union
+from typing import Any, Dict, Iterable, Iterator, Optional, Union
 
 import srsly
 from spacy.pipeline import TrainablePipe
@@ -77,6 +77,10 @@ class SafelySaved(TrainablePipe):
                 _check_sha256(fields["model"], fields[CHECKSUM])
             return super().from_bytes(bytes_data, exclude=exclude)
 
+    def _check_labels(self, labels: Optional[Iterable[str]]) -> None:
+        if isinstance(labels, str):
+            raise ValueError(Errors.E020.format(name=self.name, value=labels))
+
     def _require_weights(self) -> None:
         if not self.model.get_ref("output_layer").has_param("W"):
             raise ValueError(Errors.E010.format(name=self.name))
@@ -91,6 +95,9 @@ class SafelySaved(TrainablePipe):
             except OSError:
                 raise
             except Exception as e:
+                if str(e).startswith("[BIRNN-"):
+                    # It says already what is wrong
+                    raise
                 raise ValueError(Errors.E013.format(name=self.name, reason=e)) from e
             self._check_outputs()
         except BaseException:

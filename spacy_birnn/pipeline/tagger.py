@@ -62,6 +62,7 @@ class BiRNNTagger(SequenceLabeller, Tagger):
         labels (Optional[Iterable[str]]): The labels, as `spacy init labels` writes them. None takes
             the tags of the examples.
         """
+        self._check_labels(labels)
         if labels is None:
             validate_get_examples(get_examples, "BiRNNTagger.initialize")
             tags = {token.tag_ for eg in get_examples() for token in eg.y}

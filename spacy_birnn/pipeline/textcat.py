@@ -181,10 +181,15 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
         labels (Optional[Iterable[str]]): The labels, as `spacy init labels` writes them. None takes
             those of the examples.
         positive_label (Optional[str]): Of two labels the one whose F1 is the score.
+        RAISES (ValueError): E020 for labels that are no list, E034 for class weights of labels that
+            there are not, E021 or E035 for annotation that cannot be learned from.
         """
         self._check_labels(labels)
         super().initialize(get_examples, nlp=nlp, labels=labels, positive_label=positive_label)
         self._check_class_weights()
+        # What cannot be learned from is reported before training begins
+        for eg in get_examples():
+            self.gold_mask([eg])
 
     def predict(self, docs: Iterable[Doc]) -> List[Categories]:
         """Predict the categories of a batch, without modifying the documents.
@@ -316,10 +321,6 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
         if label == "":
             raise ValueError(Errors.E023.format(name=self.name, value=label))
         return super().add_label(label)
-
-    def _check_labels(self, labels: Optional[Iterable[str]]) -> None:
-        if isinstance(labels, str):
-            raise ValueError(Errors.E020.format(name=self.name, value=labels))
 
     def _check_class_weights(self) -> None:
         self._check_known(self.cfg["class_weights"] or {}, Errors.E034)

@@ -242,9 +242,41 @@ def test_data_without_lemmas_is_refused():
         nlp.initialize(lambda: [example(nlp, ["dogs"], [""])])
 
 
-def test_rehearsal_is_refused(plural):
-    with pytest.raises(NotImplementedError, match="BIRNN-E042.*pipe"):
-        plural.rehearse(basic(plural))
+def test_rehearsal_passes_it_over_with_a_warning(plural):
+    with pytest.warns(UserWarning, match="BIRNN-W002.*pipe"):
+        assert plural.rehearse(basic(plural)) == {}
+
+
+def test_a_form_that_gets_another_lemma_is_looked_up_no_more():
+    nlp = make()
+    sgd = nlp.initialize(lambda: [example(nlp, ["mice", "dogs"], ["mouse", "dog"])])
+    sgd.learn_rate = 0.02
+    correction = [example(nlp, ["mice", "dogs"], ["mus", "dog"])]
+    assert lemmas_of(nlp, ["mice", "dogs"]) == ["mouse", "dog"]
+    for _ in range(60):
+        nlp.update(correction, sgd=sgd)
+    assert lemmas_of(nlp, ["mice", "dogs"]) == ["mus", "dog"]
+
+
+def test_lemmas_that_cannot_be_written_are_left_out_and_reported_once():
+    nlp = make()
+    nlp.initialize(lambda: [example(nlp, ["mice"], ["mouse"])])
+    unwritable = [example(nlp, ["mice"], ["rat"])]
+    with pytest.warns(UserWarning, match="BIRNN-W003.*pipe.*'rat' of 'mice': 'a'"):
+        assert nlp.update(unwritable) == {"pipe": 0.0}
+    assert nlp.update(unwritable) == {"pipe": 0.0}
+    assert lemmas_of(nlp, ["mice"]) == ["mouse"]
+
+
+def test_of_a_form_with_several_lemmas_only_the_corrected_one_is_forgotten():
+    nlp = make()
+    pos = ["NOUN", "VERB"]
+    nlp.initialize(lambda: [example(nlp, ["saw", "saw"], ["saw", "see"], pos=pos)])
+    pipe = nlp.get_pipe("pipe")
+    nlp.update([example(nlp, ["saw", "saw"], ["saw", "see"], pos=pos)])
+    assert pipe.cfg["table"] == {"saw": {"NOUN": "saw", "VERB": "see"}}
+    nlp.update([example(nlp, ["saw"], ["sew"], pos=["VERB"])])
+    assert pipe.cfg["table"] == {"saw": {"NOUN": "saw"}}
 
 
 def test_weights_that_are_not_finite_are_reported(plural, reload):
@@ -254,4 +286,4 @@ def test_weights_that_are_not_finite_are_reported(plural, reload):
     with pytest.raises(ValueError, match="BIRNN-E022"):
         nlp("abc")
     with pytest.raises(ValueError, match="BIRNN-E022.*pipe"):
-        nlp.update(basic(nlp))
+        nlp.update([example(nlp, ["abs"], ["ab"])])

@@ -218,7 +218,16 @@ def test_a_threshold_works_without_the_confidence(random_ner):
     assert spans(without) == spans(with_scores) != [] and not without.spans
 
 
-@pytest.mark.parametrize("threshold", [0, -0.5, 1.5])
+def test_the_lowest_threshold_is_one_in_a_hundred(random_ner):
+    lowest, zero, one_in_a_hundred = (random_ner(threshold=x) for x in (1e-9, 0, 0.01))
+    words = random_words(40)
+    expected = spans(one_in_a_hundred(Doc(one_in_a_hundred.vocab, words=words)))
+    assert expected
+    for pipeline in (lowest, zero):
+        assert spans(pipeline(Doc(pipeline.vocab, words=words))) == expected
+
+
+@pytest.mark.parametrize("threshold", [-0.5, 1.5])
 def test_an_impossible_threshold_is_named(nlp, threshold):
     with pytest.raises(ValueError, match=f"BIRNN-E001.*'threshold'.*{threshold}.*birnn_ner"):
         nlp.add_pipe("birnn_ner", config={"threshold": threshold})
@@ -295,6 +304,35 @@ def test_confidence_survives_saving(random_ner):
     (from_bin,) = DocBin().from_bytes(DocBin(docs=[doc]).to_bytes()).get_docs(nlp.vocab)
     for loaded in (from_bytes, from_bin, doc.copy()):
         assert [ent._.confidence for ent in loaded.ents] == pytest.approx(expected, abs=1e-6)
+
+
+def test_confidence_stays_with_its_entity_when_tokens_are_merged_or_split(random_ner):
+    nlp = random_ner(**MANY)
+    doc = nlp(Doc(nlp.vocab, words=random_words(30)))
+    before = {(ent.start_char, ent.end_char): ent._.confidence for ent in doc.ents}
+    longest, *_, last = sorted(doc.ents, key=lambda ent: (-len(ent), ent.start))
+    assert len(longest) > 1 and len(set(before.values())) > 2
+    with doc.retokenize() as retokenizer:
+        retokenizer.merge(longest)
+        text = last[0].text
+        retokenizer.split(last[0], [text[:1], text[1:]], heads=[(last[0], 1), (last[0], 0)])
+    assert {(ent.start_char, ent.end_char): ent._.confidence for ent in doc.ents} == before
+    # The component keeps them, too
+    nlp.get_pipe("birnn_ner")(doc)
+    assert {(ent.start_char, ent.end_char): ent._.confidence for ent in doc.ents} == before
+
+
+def test_a_document_that_has_lost_the_confidence_can_be_read_and_annotated_again(random_ner):
+    nlp = random_ner(**MANY)
+    doc = nlp(Doc(nlp.vocab, words=random_words(30)))
+    joined = Doc.from_docs([doc, doc])
+    from_json = Doc(nlp.vocab).from_json(doc.to_json())
+    added = doc.copy()
+    added.spans["birnn_ner"] = list(added.ents)
+    for lost in (joined, from_json, added):
+        assert {ent._.confidence for ent in lost.ents} == {None}
+        assert len(nlp(lost).ents) >= len(doc.ents) > 3
+        assert {ent._.confidence for ent in lost.ents} == {1.0}
 
 
 def test_other_spans_have_no_confidence(random_ner):

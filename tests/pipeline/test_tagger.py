@@ -143,3 +143,9 @@ def test_tokens_that_do_not_align_are_missing(make_tagger, nlp):
     )
     mask = tagger.gold_mask(Example(predicted, reference))
     assert mask.tolist() == [[False, False, True]] * 2 + [[True] * 3] + [[True, False, False]]
+
+
+def test_labels_that_are_one_text_are_refused(make_tagger, nlp):
+    tagger = make_tagger(labels=())
+    with pytest.raises(ValueError, match="BIRNN-E020.*'NN'"):
+        tagger.initialize(lambda: [], labels="NN")

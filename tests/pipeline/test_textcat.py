@@ -275,6 +275,14 @@ def test_exclusive_classes_of_which_not_one_is_right(make_textcat, nlp, cats, me
         textcat.update(examples_with(nlp, cats))
 
 
+def test_documents_without_a_right_class_are_reported_before_training(nlp, tiny_tok2vec):
+    pipe = nlp.add_pipe("birnn_textcat", config={"model": {"tok2vec": tiny_tok2vec}})
+    right, none = ({"A": value, "B": 0.0} for value in (1.0, 0.0))
+    examples = [*examples_with(nlp, right), *examples_with(nlp, none)]
+    with pytest.raises(ValueError, match="BIRNN-E035.*birnn_textcat"):
+        pipe.initialize(lambda: examples, nlp=nlp)
+
+
 @pytest.mark.parametrize("positive, message", [("Z", "E920"), ("A", "E919")])
 def test_a_positive_label_that_is_not_one_of_two(nlp, tiny_tok2vec, positive, message):
     pipe = nlp.add_pipe("birnn_textcat", config={"model": {"tok2vec": tiny_tok2vec}})

@@ -2,6 +2,8 @@
 
 import hashlib
 import importlib.util
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -44,8 +46,27 @@ def test_wrong_checksum_leaves_what_was_there(fetch, source, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dest.txt", "source.txt"]
 
 
-@pytest.mark.parametrize("url", ["file:///nowhere/at/all", "no-address"])
+@pytest.mark.parametrize("url", ["file:///nowhere/at/all", "no-address", "http://a b/"])
 def test_unreadable_address_is_named(fetch, tmp_path, url):
     with pytest.raises(OSError, match=url):
         fetch(url, tmp_path / "dest.txt")
+    assert not list(tmp_path.iterdir())
+
+
+class Truncating(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        self.wfile.write(b"ten bytes!")
+
+    def log_message(self, *args):
+        pass
+
+
+def test_a_transfer_that_breaks_off_leaves_nothing(fetch, tmp_path):
+    with HTTPServer(("127.0.0.1", 0), Truncating) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        with pytest.raises(OSError, match="10 of 1000 bytes"):
+            fetch(f"http://127.0.0.1:{server.server_port}/file", tmp_path / "dest.txt")
     assert not list(tmp_path.iterdir())
