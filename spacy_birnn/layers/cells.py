@@ -15,7 +15,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple, Type
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .packing import invert, time_major
 
@@ -72,8 +72,10 @@ class Cell:
 
     # Number of gates: how many times the state's width the projected input has
     gates: int
-    # PyTorch's own module, where it has one, and where that has each of our gates
-    module: Optional[Type[Any]] = None
+    # PyTorch's own kernel, where it has one: its name, the number of its states (h, or h and c),
+    # and which of our gates stands in each of its places
+    kernel: Optional[str] = None
+    n_states = 1
     torch_gates: Tuple[int, ...]
     # The gate whose bias starts at 1, so that the memory is kept at first
     forget: Optional[int] = None
@@ -112,7 +114,7 @@ class RNN(Cell):
     """h_t = tanh(W x_t + U h_{t-1} + b) (Elman 1990)."""
 
     gates = 1
-    module = nn.RNN
+    kernel = "rnn_tanh"
     torch_gates = (0,)
 
     @staticmethod
@@ -147,7 +149,7 @@ class GRU(Cell):
     (Cho et al. 2014, with the reset gate after the product, as cuDNN has it)."""
 
     gates = 3
-    module = nn.GRU
+    kernel = "gru"
     torch_gates = (0, 1, 2)
 
     @staticmethod
@@ -202,7 +204,8 @@ class LSTM(Cell):
     (Hochreiter and Schmidhuber 1997; Gers et al. 2000). The gates stand in the order g, i, f, o."""
 
     gates = 4
-    module = nn.LSTM
+    kernel = "lstm"
+    n_states = 2
     torch_gates = (1, 2, 0, 3)
     forget = 2
 

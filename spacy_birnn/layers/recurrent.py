@@ -1,14 +1,15 @@
 """Layers of recurrent cells: the weights of each direction, and how a batch runs through them."""
 
-from typing import Any, Dict, Optional, Tuple, Type, cast
+from typing import Any, Callable, Optional, Tuple, Type, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
 from .cells import CELLS, Cell, Plan
 
-Kernel = Tuple[nn.Module, Dict[str, Tensor]]
+States = Tuple[Tensor, ...]
+# PyTorch's own kernel with its weights, see `torch_kernel`
+Kernel = Callable[..., Tuple[Tensor, States]]
 
 
 class RecurrentLayer(nn.Module):
@@ -116,28 +117,40 @@ def run(cell: Type[Cell], X: Tensor, W: Tensor, b: Tensor, plan: Plan, *weights:
     RETURNS (Tensor): The states, shape (directions, rows, width), in flat order.
     """
     X = X.expand(len(W), -1, -1)
-    if cell.module is None or (torch.is_grad_enabled() and plan.mean_size > 2):
+    if cell.kernel is None or (torch.is_grad_enabled() and plan.mean_size > 2):
         return Recurrence.apply(torch.baddbmm(b, X, W), cell, plan, *weights)
     sizes = torch.as_tensor(plan.sizes)
     states = []
     for x, w, u, bias, rows, places in zip(X, W, weights[0], b, plan.rows, plan.places):
-        packed = PackedSequence(x[rows], sizes)
-        output, _ = torch.func.functional_call(*torch_kernel(cell, w, u, bias), (packed,))
-        states.append(output.data[places])
+        output, _ = torch_kernel(cell, w, u, bias)(x[rows], sizes)
+        states.append(output[places])
     return torch.stack(states)
 
 
 def torch_kernel(cell: Type[Cell], W: Tensor, U: Tensor, b: Tensor) -> Kernel:
-    """PyTorch's own module for a cell, and one direction's weights as it has them, for
-    `torch.func.functional_call`.
+    """PyTorch's own kernel for a cell, with one direction's weights. Its module would be made anew
+    for every batch, which for one short document takes longer than to run it.
 
     W, U, b (Tensor): Shape (input_width | width | 1, gates * width).
+    RETURNS (Callable): Takes the rows in time-major order, the number of sequences at each step,
+        and the states to go on from, each of shape (1, sequences, width), or () at the beginning.
+        Gives the outputs in the same order, and the final states.
     """
-    weights = {}
-    for name, part in (("weight_ih", W), ("weight_hh", U), ("bias_ih", b), ("bias_hh", 0 * b)):
+    weights = []
+    for part in (W, U, b, torch.zeros_like(b)):
         gates = part.unflatten(1, (cell.gates, -1))[:, cell.torch_gates].flatten(1)
-        weights[f"{name}_l0"] = gates.flatten() if "bias" in name else gates.T
-    return cast(Any, cell.module)(len(W), len(U), device="meta"), weights
+        weights.append(gates.T if part is W or part is U else gates.flatten())
+    function = getattr(torch, cast(str, cell.kernel))
+
+    def read(rows: Tensor, sizes: Tensor, states: States = ()) -> Tuple[Tensor, States]:
+        if not states:
+            states = (rows.new_zeros((1, int(sizes[0]), len(U))),) * cell.n_states
+        before = states if cell.n_states > 1 else states[0]
+        train = torch.is_grad_enabled()
+        output, *after = function(rows, sizes, before, weights, True, 1, 0.0, train, False)
+        return output, tuple(after)
+
+    return read
 
 
 class Recurrence(torch.autograd.Function):

@@ -1,13 +1,13 @@
 """From the characters of a word to those of another, such as its lemma."""
 
-from typing import Any, List, Literal, NamedTuple, Optional, Tuple, Union
+from typing import Any, List, Literal, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .birnn import BiRNN
-from .recurrent import Kernel, torch_kernel
+from .recurrent import Kernel, States, torch_kernel
 
 Cell = Literal["rnn", "gru", "lstm"]
 # Stand for characters: before the first, after the last, and where a shorter word has none
@@ -19,9 +19,6 @@ BATCH = 512
 # Keeps the logarithm of a probability finite
 TINY = 1e-8
 
-# Of PyTorch's own modules: h, and of an LSTM h and c, each of shape (1, rows, width)
-State = Union[Tensor, Tuple[Tensor, ...]]
-# One of these modules, without weights, and its weights
 # Which word, and which place in it, each row belongs to
 Places = Tuple[Tensor, Tensor]
 
@@ -196,30 +193,30 @@ class CharSeq2Seq(nn.Module):
         return [found[i] for i in np.argsort(order)]
 
     def step(
-        self, before: Tensor, step: int, state: Optional[State], source: Source, kernel: Kernel
-    ) -> Tuple[State, Tensor, Tensor]:
+        self, before: Tensor, step: int, states: States, source: Source, kernel: Kernel
+    ) -> Tuple[States, Tensor, Tensor]:
         """One step of the decoder for `beam` beginnings of each word.
 
         before (Tensor): The character before, shape (words, beam).
         step (int): How many characters there are before.
-        state (Optional[State]): The state after that, of words * beam rows; None at first.
+        states (States): The states after that, of words * beam rows; () at first.
         kernel (Kernel): The decoder, from `kernel`.
-        RETURNS (Tuple): The new state, the probability of generating each character of the
+        RETURNS (Tuple): The new states, the probability of generating each character of the
             alphabet, shape (words, beam, alphabet), and of copying each one of the word, shape
             (words, beam, longest).
         """
         n_words, beam = before.shape
         words, slots = _places(np.full(n_words, beam), before.device)
         X = self._read(before.flatten(), source, words)
-        H, state = torch.func.functional_call(*kernel, (X.unsqueeze(0), state))
+        H, states = kernel(X, torch.tensor([len(X)]), states)
         steps = torch.full((beam,), step, device=before.device)
         generated, copied = self._probabilities(
-            H.unflatten(1, (n_words, beam))[0], source, steps, (words, slots)
+            H.unflatten(0, (n_words, beam)), source, steps, (words, slots)
         )
-        return state, generated.unflatten(0, (n_words, beam)), copied.unflatten(0, (n_words, beam))
+        return states, generated.unflatten(0, (n_words, beam)), copied.unflatten(0, (n_words, beam))
 
     def kernel(self) -> Kernel:
-        """The decoder as PyTorch's own module, which can go on from a state."""
+        """The decoder as PyTorch's own kernel, which can go on from a state."""
         layer: Any = self.decoder.layers[0]
         return torch_kernel(layer.cell, layer.W[0], layer.U[0], layer.b[0])
 
@@ -272,7 +269,7 @@ class Beam:
         self.chars = source.chars.new_full((n_words, width, 1), START)
         self.scores = source.states.new_full((n_words, width), -np.inf)
         self.scores[:, 0] = 0.0
-        self.state: Optional[State] = None
+        self.states: States = ()
         self.kernel = model.kernel()
 
     def _choices(self, chars: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
@@ -313,8 +310,8 @@ class Beam:
     def _extend(self, step: int) -> Tensor:
         """The log-probability of every beginning with every next character, shape (words, beam,
         choices); END is the first."""
-        self.state, generated, copied = self.model.step(
-            self.chars[:, :, -1], step, self.state, self.source, self.kernel
+        self.states, generated, copied = self.model.step(
+            self.chars[:, :, -1], step, self.states, self.source, self.kernel
         )
         missing = (0, self.choices.shape[1] - generated.shape[2])
         p = nn.functional.pad(generated, missing)
@@ -354,10 +351,7 @@ class Beam:
             setattr(self, name, getattr(self, name)[words])
 
     def _take_states(self, rows: Tensor) -> None:
-        if isinstance(self.state, tuple):
-            self.state = tuple(part[:, rows] for part in self.state)
-        elif self.state is not None:
-            self.state = self.state[:, rows]
+        self.states = tuple(part[:, rows] for part in self.states)
 
 
 def _places(lengths: np.ndarray, device: torch.device) -> Places:

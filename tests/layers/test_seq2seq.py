@@ -99,9 +99,7 @@ def test_the_probabilities_of_all_next_characters_sum_to_one(attention):
     model = make(attention=attention)
     with torch.no_grad():
         source = model.encode(conditions(["xa"]), *code_points(["xa"]))
-        _, generated, copied = model.step(
-            torch.tensor([[ord("a")]]), 1, None, source, model.kernel()
-        )
+        _, generated, copied = model.step(torch.tensor([[ord("a")]]), 1, (), source, model.kernel())
     assert float(generated.sum() + copied.sum()) == pytest.approx(1, abs=1e-5)
     assert bool(copied.any()) == attention
 
