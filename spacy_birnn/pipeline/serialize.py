@@ -1,4 +1,4 @@
-"""How every component is saved: nothing is lost when that fails, nothing damaged is loaded."""
+"""How every component is saved: nothing is lost when that fails, no damaged model is loaded."""
 
 import hashlib
 import os
