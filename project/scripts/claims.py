@@ -295,7 +295,7 @@ def judge_gru(results: Results) -> tuple[str, str]:
 
 def draw_lengths(axes: Any, results: Results) -> None:
     for axis, key, title in zip(
-        axes, ("seconds", "megabytes"), ("s", "MB more than before"), strict=True
+        axes, ("seconds", "megabytes"), ("seconds", "MB more than before"), strict=True
     ):
         axis.plot(LENGTHS, [results.mean(str(n), key) for n in LENGTHS], "o-", color=COLOURS[0])
         axis.set(xlabel="tokens of the document", ylabel=title)
