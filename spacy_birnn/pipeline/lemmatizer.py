@@ -239,7 +239,7 @@ class BiRNNLemmatizer(SafelySaved):
     def _forget_contradicted(self, examples: List[Example]) -> None:
         for token in (token for eg in examples for token in eg.reference if token.lemma):
             known = self._look_up(token)
-            if known not in (None, token.lemma_) and self._can_write(token.text, token.lemma_):
+            if known not in (None, token.lemma_) and self._can_learn(token.text, token.lemma_):
                 entry = self.cfg["table"][token.text]
                 if isinstance(entry, dict):
                     del entry[token.pos_]
@@ -252,19 +252,17 @@ class BiRNNLemmatizer(SafelySaved):
         tokens = (token for eg in examples for token in eg.predicted)
         found: Dict[Any, Tuple[int, str]] = {}
         for i, (token, lemma) in enumerate(zip(tokens, lemmas)):
-            if (
-                lemma
-                and len(token) <= self.cfg["max_chars"]
-                and len(lemma) <= _longest_lemma(token.text)
-                and self._can_write(token.text, lemma)
-            ):
+            if lemma and self._can_learn(token.text, lemma):
                 same = (token.orth, token.tag, token.pos, str(token.morph), lemma)
                 found.setdefault(i if self.model.attrs["in_context"] else same, (i, lemma))
         numbers = np.array([i for i, _ in found.values()], dtype="int64")
         return numbers, [lemma for _, lemma in found.values()]
 
-    def _can_write(self, form: str, lemma: str) -> bool:
-        """Whether each character is in the alphabet or can be copied. Reported once if not."""
+    def _can_learn(self, form: str, lemma: str) -> bool:
+        """Whether neither is too long, and each character of the lemma is in the alphabet or can be
+        copied, which is reported once if not."""
+        if len(form) > self.cfg["max_chars"] or len(lemma) > _longest_lemma(form):
+            return False
         strange = set(lemma) - set(form)
         if strange:
             strange -= set(self.labels)

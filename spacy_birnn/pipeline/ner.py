@@ -34,8 +34,9 @@ def get_confidence(span: Span) -> Optional[float]:
     group = span.doc.spans.get(CONFIDENCE_KEY)
     attrs: Dict[str, Any] = {} if group is None else group.attrs
     places: List[List[Any]] = attrs.get("places", [])
-    i = bisect_left(places, _place(span))
-    return float(attrs["scores"][i]) if places[i : i + 1] == [_place(span)] else None
+    place = _place(span)
+    i = bisect_left(places, place)
+    return float(attrs["scores"][i]) if places[i : i + 1] == [place] else None
 
 
 def _place(span: Span) -> List[Any]:

@@ -258,6 +258,14 @@ def test_a_form_that_gets_another_lemma_is_looked_up_no_more():
     assert lemmas_of(nlp, ["mice", "dogs"]) == ["mus", "dog"]
 
 
+def test_a_correction_that_is_too_long_to_be_learnt_leaves_the_table_as_it_is():
+    nlp = make(max_chars=5)
+    nlp.initialize(lambda: [example(nlp, ["abcdefg", "ab"], ["abc", "a"])])
+    table = dict(nlp.get_pipe("pipe").cfg["table"])
+    nlp.update([example(nlp, ["abcdefg", "ab"], ["abcd", "a" * 30])])
+    assert nlp.get_pipe("pipe").cfg["table"] == table == {"ab": "a", "abcdefg": "abc"}
+
+
 def test_lemmas_that_cannot_be_written_are_left_out_and_reported_once():
     nlp = make()
     nlp.initialize(lambda: [example(nlp, ["mice"], ["mouse"])])
