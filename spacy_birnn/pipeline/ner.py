@@ -1,14 +1,13 @@
 """Named entities, each with its probability."""
 
 import warnings
-from bisect import bisect_left
 from itertools import islice
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple, cast
+from typing import Callable, Iterable, List, NamedTuple, Optional, Set, Tuple, cast
 
 import numpy as np
 from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE, ORTH, SENT_START
 from spacy.language import Language
-from spacy.tokens import Doc, Span, SpanGroup
+from spacy.tokens import Doc, Span
 from spacy.training import Example, validate_get_examples
 from spacy.vocab import Vocab
 from thinc.api import Model
@@ -17,34 +16,12 @@ from .. import crf
 from ..checks import check_choice, check_probability
 from ..crf import Chain, LabelledSpan, SequenceScores
 from ..errors import Errors, Warnings
+from .confidence import CONFIDENCE_KEY, EntityGroup, get_confidence
 from .labels import EntitySpan, Scheme
 from .sequence import CRF_MODEL, SequenceLabeller
 
-# The span group that holds a document's entities. Its attrs have the "scores", as those of spaCy's
-# spancat, and for each its place: spaCy moves no span group when tokens are merged or split, but
-# characters stay where they are.
-CONFIDENCE_KEY = "birnn_ner"
 # A lower threshold would look at very many spans, none of which is likely
 LOWEST_THRESHOLD = 0.01
-
-
-def get_confidence(span: Span) -> Optional[float]:
-    """The getter behind `ent._.confidence`: the probability of an entity that `birnn_ner` found, 1
-    for one that it was given, None for any other span, and where the document has lost it."""
-    group = span.doc.spans.get(CONFIDENCE_KEY)
-    attrs: Dict[str, Any] = {} if group is None else group.attrs
-    places: List[List[Any]] = attrs.get("places", [])
-    place = _place(span)
-    i = bisect_left(places, place)
-    return float(attrs["scores"][i]) if places[i : i + 1] == [place] else None
-
-
-def _place(span: Span) -> List[Any]:
-    return [span.start_char, span.end_char, span.label_]
-
-
-if not Span.has_extension("confidence"):
-    Span.set_extension("confidence", getter=get_confidence)
 
 
 @Language.factory(
@@ -289,10 +266,8 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             ents = [ent for ent, _ in found]
             doc.set_ents(ents, blocked=_blocked(doc), default="outside")
             if self.cfg["confidence"]:
-                values = np.array([1.0 if value is None else value for _, value in found])
-                attrs = {"scores": values, "places": [_place(ent) for ent in ents]}
-                group = SpanGroup(doc, name=CONFIDENCE_KEY, spans=ents, attrs=attrs)
-                doc.spans[CONFIDENCE_KEY] = group
+                values = [1.0 if value is None else value for _, value in found]
+                doc.spans[CONFIDENCE_KEY] = EntityGroup(doc, ents, values)
 
 
 class _Sequence(NamedTuple):

@@ -316,10 +316,55 @@ def test_confidence_stays_with_its_entity_when_tokens_are_merged_or_split(random
         retokenizer.merge(longest)
         text = last[0].text
         retokenizer.split(last[0], [text[:1], text[1:]], heads=[(last[0], 1), (last[0], 0)])
-    assert {(ent.start_char, ent.end_char): ent._.confidence for ent in doc.ents} == before
+    group = doc.spans["birnn_ner"]
+    # One index first, so that it is not another method that finds them again
+    assert (group[-1].start_char, group[-1].end_char) == max(before)
+    assert list(group) == list(doc.ents) and len(group) == len(doc.ents)
+    saved = Doc(nlp.vocab).from_bytes(doc.to_bytes())
     # The component keeps them, too
-    nlp.get_pipe("birnn_ner")(doc)
-    assert {(ent.start_char, ent.end_char): ent._.confidence for ent in doc.ents} == before
+    kept = nlp.get_pipe("birnn_ner")(doc.copy())
+    for found in (doc, saved, kept):
+        assert {(ent.start_char, ent.end_char): ent._.confidence for ent in found.ents} == before
+        assert list(found.spans["birnn_ner"]) == list(found.ents)
+
+
+def test_merged_entities_can_be_saved_copied_and_looked_at(random_ner):
+    nlp = random_ner(**MANY)
+    nlp.add_pipe("merge_entities")
+    doc = Doc(nlp.vocab, words=[f"w{i}" for i in range(60)])
+    n_words = len(doc)
+    for read in (
+        lambda doc: Doc(nlp.vocab).from_bytes(doc.to_bytes()),
+        lambda doc: next(DocBin(docs=[doc]).get_docs(nlp.vocab)),
+        lambda doc: doc.copy(),
+        lambda doc: doc,
+    ):
+        found = read(nlp(doc.copy()))
+        assert len(found) < n_words and {len(ent) for ent in found.ents} == {1}
+        assert repr(found.spans["birnn_ner"]) == repr(list(found.ents))
+        assert len(found.to_json()["spans"]["birnn_ner"]) == len(found.ents)
+
+
+def test_a_merge_across_the_end_of_an_entity_drops_it(random_ner):
+    nlp = random_ner(**MANY)
+    doc = nlp(Doc(nlp.vocab, words=random_words(30)))
+    first, *others = doc.ents
+    expected = [(ent.text, ent._.confidence) for ent in others if ent.start > first.end]
+    others = [ent for ent in others if ent.start > first.end]
+    doc.set_ents(others, default="outside")
+    with doc.retokenize() as retokenizer:
+        retokenizer.merge(doc[first.end - 1 : first.end + 1])
+    group = doc.spans["birnn_ner"]
+    assert [span.text for span in group] == [text for text, _ in expected]
+    assert group.attrs["scores"].tolist() == [value for _, value in expected]
+
+
+def test_a_group_that_was_added_to_is_left_alone(random_ner):
+    nlp = random_ner(**MANY)
+    doc = nlp(Doc(nlp.vocab, words=random_words(30)))
+    ents = list(doc.ents)
+    doc.spans["birnn_ner"].append(doc[0:30])
+    assert list(doc.spans["birnn_ner"]) == [*ents, doc[0:30]]
 
 
 def test_a_document_that_has_lost_the_confidence_can_be_read_and_annotated_again(random_ner):
