@@ -16,12 +16,18 @@ def check_positive(name: str, value: Any, *, where: str, even: bool = False) -> 
         raise ValueError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
 
 
-def check_rate(name: str, value: Optional[float], *, where: str) -> None:
-    """RAISES (ValueError): E001 unless value is None or in [0, 1)."""
+def check_rate(name: str, value: Any, *, where: str, or_null: bool = False) -> None:
+    """RAISES (ValueError): E001 unless value is in [0, 1), or None if it may be."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if value is not None and not (number and 0 <= value < 1):
-        expected = "null, or a number of at least 0 and less than 1"
+    if not (number and 0 <= value < 1) and not (or_null and value is None):
+        expected = "null, or " * or_null + "a number of at least 0 and less than 1"
         raise ValueError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
+
+
+def check_smoothing(rate: float, n: int, *, where: str) -> None:
+    """RAISES (ValueError): E006 unless the right one of n labels keeps more than each other one."""
+    if n > 1 and rate >= (n - 1) / n:
+        raise ValueError(Errors.E006.format(value=rate, n=n, limit=(n - 1) / n, where=where))
 
 
 def check_probability(name: str, value: Any, *, where: str) -> None:
@@ -67,7 +73,7 @@ def check_recurrent(
     check_choice("direction", direction, ("both", "forward", "backward"), where=where)
     check_choice("merge", merge, ("concat", "sum", "mean", "mul"), where=where)
     check_choice("stack", stack, ("interleaved", "independent"), where=where)
-    check_rate("dropout", dropout, where=where)
-    check_rate("locked_dropout", locked_dropout, where=where)
+    check_rate("dropout", dropout, where=where, or_null=True)
+    check_rate("locked_dropout", locked_dropout, where=where, or_null=True)
     if merge != "concat" and direction != "both":
         raise ValueError(Errors.E002.format(merge=merge, direction=direction))

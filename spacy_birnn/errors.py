@@ -31,6 +31,10 @@ class Errors(metaclass=_WithCodes):
         "'{name}' needs a model that scores sequences of labels, but its model is '{found}'. Use "
         '@architectures = "spacy-birnn.SequenceTagger.v1" in its [model].'
     )
+    E006 = (
+        "label_smoothing = {value} of '{where}' gives the right one of {n} outcomes no more than "
+        "each of the others. It must be less than {limit:.3g}; recommended: 0.0 to 0.2."
+    )
     # Weights
     E010 = "'{name}' has no weights yet. Call nlp.initialize() or load a trained pipeline."
     E011 = (
@@ -148,4 +152,9 @@ class Warnings(metaclass=_WithCodes):
         "'{name}' cannot learn the lemma '{lemma}' of '{form}': '{char}' is not in the form, nor "
         "among the characters that it was initialized with. Such lemmas are left out. Call "
         "initialize() on all the training data. This is reported once."
+    )
+    W004 = (
+        "The data has the label '{label}', which '{name}' does not have and so does not learn. It "
+        "has: {labels}. If the label is not another component's, call initialize() on all the "
+        "training data, or add_label('{label}') before training. This is reported once."
     )

@@ -102,8 +102,8 @@ def _forward_known(
     model: Model[Ints2d, Ints2d], ids: Ints2d, is_train: bool
 ) -> Tuple[Ints2d, Callable]:
     xp = model.ops.xp
-    if not model.attrs["rate"]:
-        # Nothing has been learned about a hidden word
+    if not model.attrs["rate"] or not len(ids):
+        # Nothing has been learned about a hidden word, or there are none (of any kind of number)
         return ids, lambda d_ids: d_ids
     shown: Any = model.get_param("shown")
     ids = ids.copy()

@@ -68,7 +68,7 @@ def build_lemmatizer(
     for name, value in settings.items():
         check_positive(name, value, where=where, even=name == "width")
     check_choice("cell", cell, CELLS, where=where)
-    check_rate("dropout", dropout, where=where)
+    check_rate("dropout", dropout, where=where, or_null=True)
     settings.update(cell=cell, attention=attention, dropout=dropout)
     condition = _attributes()
     if tok2vec is not None:

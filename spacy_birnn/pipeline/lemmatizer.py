@@ -168,7 +168,7 @@ class BiRNNLemmatizer(SafelySaved):
         lemmas, tokens, limits = [], [], []
         for i, token in enumerate(token for doc in docs for token in doc):
             lemma = self._look_up(token)
-            if lemma is None and len(token) <= self.cfg["max_chars"]:
+            if lemma is None and not token.is_space and len(token) <= self.cfg["max_chars"]:
                 tokens.append(i)
                 limits.append(_longest_lemma(token.text))
             lemmas.append(lemma or token.text)

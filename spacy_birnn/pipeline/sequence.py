@@ -10,7 +10,7 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model, Optimizer
 
 from .. import crf
-from ..checks import check_rate
+from ..checks import check_rate, check_smoothing
 from ..crf import SequenceScores
 from ..errors import Errors
 from .rehearsal import Rehearsing
@@ -122,6 +122,7 @@ class SequenceLabeller(Rehearsing):
         loss, d_scores = crf.loss(scores, gold, allowed)
         rate = self.cfg.get("label_smoothing", 0.0)
         if rate:
+            check_smoothing(rate, gold.shape[1], where=self.name)
             # As in Thinc's categorical cross-entropy the other labels share the rate
             one = gold.sum(axis=1, keepdims=True) == 1
             moved = one * np.where(gold, -rate, rate / max(1, gold.shape[1] - 1))

@@ -1,5 +1,6 @@
 """Categories of documents."""
 
+import warnings
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -10,8 +11,8 @@ from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Config, Model, Optimizer
 
-from ..checks import check_probability, check_rate
-from ..errors import Errors
+from ..checks import check_probability, check_rate, check_smoothing
+from ..errors import Errors, Warnings
 from .rehearsal import Rehearsing
 
 default_model_config = """
@@ -165,6 +166,7 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
         self.cfg["class_weights"] = class_weights
         self.cfg["label_smoothing"] = label_smoothing
         self.cfg["attention"] = attention
+        self._warned_other = False
 
     def initialize(
         self,
@@ -182,7 +184,7 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
             those of the examples.
         positive_label (Optional[str]): Of two labels the one whose F1 is the score.
         RAISES (ValueError): E020 for labels that are no list, E034 for class weights of labels that
-            there are not, E021 or E035 for annotation that cannot be learned from.
+            there are not, E035 for annotation that cannot be learned from.
         """
         self._check_labels(labels)
         super().initialize(get_examples, nlp=nlp, labels=labels, positive_label=positive_label)
@@ -251,6 +253,7 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
         # What the model says, given what is known
         target = np.exp(_log_softmax(np.where(gold, self.choices(logits), -np.inf)))
         rate = self.cfg["label_smoothing"]
+        check_smoothing(rate, gold.shape[2], where=self.name)
         moved = np.where(gold, -rate, rate / max(1, gold.shape[2] - 1))
         target += one[..., None] * moved
         return self._divergence(logits, target, weight)
@@ -266,14 +269,19 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
         return loss, d_logits
 
     def gold_mask(self, examples: List[Example]) -> np.ndarray:
-        """The outcomes that agree with the annotation; all of a choice where it has none.
+        """The outcomes that agree with the annotation; all of a choice where it has none. Labels
+        that are not its own, such as those of another classifier, are left out as in spaCy, which
+        is reported once (W004).
 
         RETURNS (np.ndarray): bool, shape (documents, choices, outcomes), see `choices`.
         """
         mask = np.zeros((len(examples), 1, len(self.labels)), dtype=bool)
         for row, eg in zip(mask[:, 0], examples):
             cats = eg.reference.cats
-            self._check_known(cats)
+            if self._has_other(cats):
+                # The right one: nothing is known of those that the component has
+                row[:] = True
+                continue
             # If none is marked as right, it is one of those that are not marked as wrong
             right = [bool(cats.get(label, False)) for label in self.labels]
             row[:] = right if any(right) else [label not in cats for label in self.labels]
@@ -323,13 +331,19 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
         return super().add_label(label)
 
     def _check_class_weights(self) -> None:
-        self._check_known(self.cfg["class_weights"] or {}, Errors.E034)
-
-    def _check_known(self, values: Dict[str, float], error: str = Errors.E021) -> None:
-        for label, value in values.items():
-            if value and label not in self.labels:
+        for label in self.cfg["class_weights"] or {}:
+            if label not in self.labels:
                 known = ", ".join(self.labels)
-                raise ValueError(error.format(label=label, name=self.name, labels=known))
+                raise ValueError(Errors.E034.format(label=label, name=self.name, labels=known))
+
+    def _has_other(self, cats: Dict[str, float]) -> bool:
+        """Whether a label is right that is not its own."""
+        others = [label for label, value in cats.items() if value and label not in self.labels]
+        if others and not self._warned_other:
+            self._warned_other = True
+            known = ", ".join(self.labels)
+            warnings.warn(Warnings.W004.format(label=others[0], name=self.name, labels=known))
+        return bool(others)
 
     def _finite(self, logits: np.ndarray) -> np.ndarray:
         if not np.isfinite(logits).all():
@@ -360,7 +374,7 @@ class BiRNNMultiLabelTextCategorizer(BiRNNTextCategorizer, MultiLabel_TextCatego
         mask = np.ones((len(examples), len(self.labels), 2), dtype=bool)
         for row, eg in zip(mask, examples):
             cats = eg.reference.cats
-            self._check_known(cats)
+            self._has_other(cats)
             for outcomes, label in zip(row, self.labels):
                 if label in cats:
                     outcomes[:] = (not cats[label], bool(cats[label]))

@@ -76,6 +76,11 @@ def test_unusual_tokens_always_get_a_lemma(plural):
     assert all(len(lemma) <= 2 * len(word) + 10 for lemma, word in zip(found, words))
 
 
+def test_white_space_is_its_own_lemma(plural):
+    words = ["\n\n", " ", "\n\n\n \n", "\t", "abcs"]
+    assert lemmas_of(plural, words) == [*words[:-1], "abc"]
+
+
 @pytest.mark.parametrize("bias", [-1000.0, 1000.0])
 def test_a_lemma_without_end_or_content_is_replaced_by_the_form(plural, reload, bias):
     nlp = reload(plural)

@@ -83,6 +83,12 @@ def test_a_smoothed_model_is_less_certain(make_tagger, nlp, fit):
     np.testing.assert_allclose(marginals.min(axis=1), [0.15] * 3, atol=0.03)
 
 
+def test_smoothing_that_would_teach_the_opposite(make_tagger, nlp):
+    tagger = make_tagger(label_smoothing=0.7)
+    with pytest.raises(ValueError, match="BIRNN-E006.*0.7.*3 outcomes.*less than 0.667"):
+        tagger.update(examples_with(nlp, ["NN", "VB", "NNP"]))
+
+
 def test_smoothing_needs_softmax(make_tagger):
     with pytest.raises(ValueError, match="BIRNN-E004.*0.1.*crf"):
         make_tagger(label_smoothing=0.1, model={"output": "crf"})

@@ -174,9 +174,8 @@ def test_attention_is_kept_with_the_document(make_textcat, nlp):
     for doc in docs:
         assert len(doc._.birnn_attention) == len(doc)
         assert sum(doc._.birnn_attention) == pytest.approx(min(len(doc), 1))
-        assert doc._.birnn_attention == pytest.approx(
-            nlp.get_pipe("pipe").model.predict([doc]).attention[0].tolist()
-        )
+        expected = nlp.get_pipe("pipe").model.predict([doc]).attention[0].tolist()
+        assert doc._.birnn_attention == pytest.approx(expected)
     copy = Doc(nlp.vocab).from_bytes(docs[0].to_bytes())
     assert copy._.birnn_attention == docs[0]._.birnn_attention
     stored = DocBin(docs=docs, store_user_data=True).to_bytes()
@@ -281,6 +280,45 @@ def test_documents_without_a_right_class_are_reported_before_training(nlp, tiny_
     examples = [*examples_with(nlp, right), *examples_with(nlp, none)]
     with pytest.raises(ValueError, match="BIRNN-E035.*birnn_textcat"):
         pipe.initialize(lambda: examples, nlp=nlp)
+
+
+@pytest.mark.parametrize("factory", PIPES)
+def test_labels_of_another_classifier_are_left_out_and_reported_once(make_textcat, nlp, factory):
+    textcat = make_textcat(factory)
+    own = {"A": 0.0, "B": 0.0} if factory == "birnn_textcat" else {"A": 1.0, "B": 0.0}
+    with pytest.warns(UserWarning, match="BIRNN-W004.*'X'.*pipe.*A, B, C"):
+        with_other = loss_of(textcat, examples_with(nlp, {**own, "X": 1.0, "Y": 0.0}))
+    if factory == "birnn_textcat":
+        # None of its own is right, and that is all
+        assert with_other[1] == 0 and not with_other[2].any()
+    else:
+        for value, expected in zip(with_other, loss_of(textcat, examples_with(nlp, own))):
+            np.testing.assert_array_equal(value, expected)
+    loss_of(textcat, examples_with(nlp, {"X": 1.0}))  # a second warning would be an error
+
+
+def test_two_classifiers_learn_from_the_same_documents(nlp, tiny_tok2vec, fit):
+    labels = {"size": ["BIG", "SMALL"], "mood": ["GLAD", "SAD"]}
+    for name in labels:
+        config = {"model": {"tok2vec": tiny_tok2vec}}
+        nlp.add_pipe("birnn_textcat_multilabel", name=name, config=config)
+        nlp.config["initialize"]["components"][name] = {"labels": labels[name]}
+    cats = [
+        dict(zip(sum(labels.values(), []), values))
+        for values in ((1.0, 0.0, 1.0, 0.0), (0.0, 1.0, 0.0, 1.0))
+    ]
+    with pytest.warns(UserWarning, match="BIRNN-W004"):
+        losses = fit(nlp, examples_with(nlp, *cats))
+    assert max(losses.values()) < 0.5
+
+
+@pytest.mark.parametrize(
+    "factory, rate, limit", [(PIPES[0], 0.7, "3 outcomes.*0.667"), (PIPES[1], 0.5, "2 .*0.5")]
+)
+def test_smoothing_that_would_teach_the_opposite(make_textcat, nlp, factory, rate, limit):
+    textcat = make_textcat(factory, label_smoothing=rate)
+    with pytest.raises(ValueError, match=f"BIRNN-E006.*{rate}.*pipe.*{limit}"):
+        textcat.update(examples_with(nlp, {"A": 1.0}))
 
 
 @pytest.mark.parametrize("positive, message", [("Z", "E920"), ("A", "E919")])
