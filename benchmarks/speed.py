@@ -177,6 +177,7 @@ def main(
     corpora = {name: raw_texts(Path(folder)) for name, folder in named}
     options = [f"--data {name}=DIR" for name in corpora] + (["--work DIR"] if work else [])
     options += [f"--pair {value.partition('=')[0]}=DIR,DIR" for value in pair or []]
+    options += [f"--words {words} --rounds {rounds} --threads {threads}"]
     command = f"python benchmarks/speed.py {' '.join(options)}"
     out: dict[str, Any] = {"run": describe_run(threads=threads, command=command)}
     out |= {"words": words, "n_rounds": rounds, "results": []}
