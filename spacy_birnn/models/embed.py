@@ -103,7 +103,7 @@ def _forward_known(
 ) -> Tuple[Ints2d, Callable]:
     xp = model.ops.xp
     if not model.attrs["rate"] or not len(ids):
-        # Nothing has been learned about a hidden word, or there are none (of any kind of number)
+        # Nothing has been learned about a hidden word; no ids at all come from Thinc as floats
         return ids, lambda d_ids: d_ids
     shown: Any = model.get_param("shown")
     ids = ids.copy()

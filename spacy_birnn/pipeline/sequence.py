@@ -107,6 +107,8 @@ class SequenceLabeller(Rehearsing):
         examples (Iterable[Example]): The batch.
         scores (SequenceScores): The model's output for the predicted documents.
         RETURNS (Tuple[float, SequenceScores]): The loss and its gradient.
+        RAISES (ValueError): E006 for too much label_smoothing, E021 for labels that it does not
+            have, E022 for scores that are not finite.
         """
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.get_loss")

@@ -240,6 +240,8 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
         examples (Iterable[Example]): The batch.
         scores (DocScores): The model's output for the predicted documents.
         RETURNS (Tuple[float, np.ndarray]): The loss and its gradient.
+        RAISES (ValueError): E006 for too much label_smoothing, E022 for scores that are not finite,
+            E035 for annotation that cannot be learned from.
         """
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.get_loss")
