@@ -24,14 +24,22 @@ from common import (
 from corpora import raw_texts
 from rich.progress import track
 from spacy.language import Language
+from thinc.api import NumpyOps
 
 WARM_UP_TEXTS = 200
 PAIR = "NAME=SPACY_DIR,OUR_DIR"
 # What is timed, and the side whose pipeline it takes
-VARIANTS = {"tokenizer": "spacy", "spacy": "spacy", "ours": "ours", "no confidence": "ours"}
+VARIANTS = {
+    "tokenizer": "spacy",
+    "spacy": "spacy",
+    "spacy numpy": "spacy",
+    "ours": "ours",
+    "no confidence": "ours",
+}
 TITLES = {
     "tokenizer": "tokenizer only",
     "spacy": "spaCy",
+    "spacy numpy": "spaCy, products by NumPy",
     "ours": "spacy-birnn",
     "no confidence": "spacy-birnn, no confidence",
 }
@@ -100,6 +108,10 @@ def measure(variant: str, path: Path, *, warm_up: list[str], texts: list[str]) -
     if variant == "no confidence":
         ner: Any = nlp.get_pipe("birnn_ner")
         ner.cfg["confidence"] = False
+    if variant == "spacy numpy":
+        for _, pipe in nlp.pipeline:
+            for node in pipe.model.walk():
+                node.ops = NumpyOps(use_blis=False)
     tokenizer: Any = nlp.tokenizer
     read: Callable[[list[str]], Iterator] = tokenizer.pipe if variant == "tokenizer" else nlp.pipe
     for _ in read(warm_up):

@@ -19,6 +19,7 @@ from thinc.types import Floats2d, Ints2d
 from ..checks import check_choice, check_positive, check_rate
 from ..errors import Errors
 from .features import by_word
+from .torch_wrapper import with_torch_product
 from .types import DocsToVectors
 
 # Attributes of a word, whatever its context
@@ -74,7 +75,7 @@ def build_word_char_embed(
     if chars is not None:
         parts.append(chars)
     mix = with_array(Maxout(width, nP=3, normalize=True))
-    return by_word(chain(concatenate(*parts), mix))
+    return with_torch_product(by_word(chain(concatenate(*parts), mix)))
 
 
 def known_words(

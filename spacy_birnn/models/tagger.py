@@ -10,6 +10,7 @@ from thinc.types import Floats2d
 from ..checks import check_choice
 from ..crf import SequenceScores
 from .encoder import with_self_attention
+from .torch_wrapper import with_torch_product
 from .types import DocsToVectors, SequenceTagger, TaggingHead
 
 
@@ -46,7 +47,7 @@ def build_sequence_tagger(
 
 def _head(output: str, nI: Optional[int], nO: Optional[int]) -> TaggingHead:
     chained = ["transitions", "start", "end"] if output == "crf" else []
-    return Model(
+    head: TaggingHead = Model(
         "sequence_scores",
         _forward,
         init=_init,
@@ -54,6 +55,7 @@ def _head(output: str, nI: Optional[int], nO: Optional[int]) -> TaggingHead:
         params=dict.fromkeys(["W", "b", *chained]),
         dims={"nI": nI, "nO": nO},
     )
+    return with_torch_product(head)
 
 
 def _init(model: TaggingHead, X=None, Y=None) -> None:

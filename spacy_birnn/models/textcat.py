@@ -9,7 +9,7 @@ from thinc.types import Floats1d, Floats2d
 from ..checks import POOLINGS, check_choice, check_positive
 from ..errors import Errors
 from .encoder import with_self_attention
-from .torch_wrapper import TorchShim, run_module, torch_shim
+from .torch_wrapper import TorchShim, run_module, torch_shim, with_torch_product
 from .types import DocHead, DocScores, DocsToVectors, TextClassifier
 
 # The bias of a label that is added to a trained model: improbable (1 in 150) until it is learnt
@@ -74,9 +74,10 @@ def _head(pooling: str, hidden_width: int, nI: Optional[int], nO: Optional[int])
     )
     hidden = Maxout(hidden_width, nI, nP=3, normalize=True, dropout=0.0)
     output = Linear(nO, hidden_width, init_W=zero_init)
-    return Model(
+    head: DocHead = Model(
         "doc_scores", _forward, init=_init, layers=[pool, hidden, output], dims={"nI": nI, "nO": nO}
     )
+    return with_torch_product(head)
 
 
 def _init(model: DocHead, X=None, Y=None) -> None:
@@ -138,7 +139,7 @@ def _resize(model: TextClassifier, nO: int) -> TextClassifier:
     """Make room for more labels; those that exist keep their scores. The layer is a new one, so
     that no gradient or state of an optimizer has the old shape."""
     old = model.get_ref("output_layer")
-    new = Linear(nO, old.get_dim("nI"), init_W=zero_init)
+    new = with_torch_product(Linear(nO, old.get_dim("nI"), init_W=zero_init))
     for name, start in (("W", 0.0), ("b", NEW_LABEL_BIAS)):
         if old.has_param(name):
             param: Any = old.get_param(name)

@@ -209,6 +209,7 @@ def test_an_embedding_that_looks_back_is_refused(nlp, tiny_tok2vec):
         build_pretrain_bilm(rows=50)(nlp.vocab, tok2vec)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, on the way there
 def test_a_learning_rate_that_explodes_is_reported(build, docs):
     model = build(BOTH)
     sgd = Adam(1e20)

@@ -7,11 +7,11 @@ import pytest
 import srsly
 import torch
 from spacy.tokens import Doc
-from thinc.api import Adam, set_dropout_rate
+from thinc.api import Adam, Linear, Maxout, NumpyOps, chain, set_dropout_rate
 
 from spacy_birnn.models.chars import build_char_rnn
 from spacy_birnn.models.encoder import build_birnn_encoder
-from spacy_birnn.models.torch_wrapper import torch_shim
+from spacy_birnn.models.torch_wrapper import TorchProductOps, torch_shim, with_torch_product
 
 
 def inputs():
@@ -270,3 +270,44 @@ def test_training_keeps_nothing_of_the_steps_before(nlp, tiny_tok2vec, make_exam
         return sum(type(thing) is torch.Tensor for thing in gc.get_objects())
 
     assert alive_after(2) == alive_after(8)
+
+
+@pytest.mark.parametrize("trans1", (False, True))
+@pytest.mark.parametrize("trans2", (False, True))
+@pytest.mark.parametrize("rows", (0, 1, 7))
+def test_the_product_is_that_of_numpy(rows, trans1, trans2):
+    # Every other column of a larger array: what Thinc hands over need not be contiguous
+    x = np.random.uniform(-1, 1, (rows, 10)).astype("f")[:, ::2]
+    y = np.random.uniform(-1, 1, (5, 3)).astype("f")
+    expected = x @ y
+    given = np.ascontiguousarray(x.T) if trans1 else x, np.ascontiguousarray(y.T) if trans2 else y
+    found = TorchProductOps().gemm(*given, trans1=trans1, trans2=trans2)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    out = np.full((rows, 3), 5.0, dtype="f")
+    assert TorchProductOps().gemm(*given, out=out, trans1=trans1, trans2=trans2) is out
+    np.testing.assert_allclose(out, expected, atol=1e-6)
+
+
+def test_layers_learn_the_same_with_either_product():
+    X = np.random.uniform(-1, 1, (9, 4)).astype("f")
+    plain = chain(Maxout(6, 4, nP=3, normalize=True, dropout=0.0), Linear(2, 6))
+    plain.initialize(X=X)
+    ours = with_torch_product(plain.copy())
+    assert not any(isinstance(node.ops, TorchProductOps) for node in plain.walk())
+    for model in (plain, ours):
+        Y, backprop = model(X, is_train=True)
+        backprop(np.ones_like(Y))
+        model.finish_update(Adam(0.01))
+    np.testing.assert_allclose(ours.predict(X), plain.predict(X), atol=1e-4)
+
+
+def test_better_operations_than_thincs_own_are_kept():
+    class AppleOps(NumpyOps):
+        pass
+
+    ours, theirs = Linear(2, 3), Linear(2, 3)
+    theirs.ops = AppleOps()
+    with_torch_product(chain(ours, theirs))
+    assert type(ours.ops) is TorchProductOps
+    assert type(theirs.ops) is AppleOps

@@ -580,7 +580,8 @@ def test_scores_do_not_depend_on_the_batch(case, trained_once, mixed_texts):
     docs = [trained_once.make_doc(text) for text in mixed_texts]
     together = scores_of(case, trained_once, docs)
     alone = np.vstack([scores_of(case, trained_once, [doc]) for doc in docs])
-    np.testing.assert_allclose(together, alone, rtol=1e-6, atol=2e-6)
+    # The rounding of a sum goes with the size of what is added
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6 * np.abs(alone).max())
 
 
 def test_predicting_nothing(trained_once):
