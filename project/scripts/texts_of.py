@@ -1,8 +1,8 @@
-"""Write the texts of a corpus in spaCy's binary format as JSON lines, as `spacy pretrain` reads
+"""Write the texts of corpora in spaCy's binary format as JSON lines, as `spacy pretrain` reads
 them: one object with the key "text" for each document."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, List
 
 import spacy
 import srsly
@@ -12,11 +12,14 @@ from wasabi import msg
 
 
 def main(
-    in_file: Annotated[Path, typer.Argument(help="Corpus (.spacy)", exists=True, dir_okay=False)],
+    in_files: Annotated[
+        List[Path], typer.Argument(help="Corpora (.spacy)", exists=True, dir_okay=False)
+    ],
     out_file: Annotated[Path, typer.Argument(help="File to write (.jsonl)", dir_okay=False)],
 ) -> None:
-    """Write the texts of a corpus, without those that are only white space."""
-    docs = DocBin().from_disk(in_file).get_docs(spacy.blank("xx").vocab)
+    """Write the texts of the corpora, without those that are only white space."""
+    vocab = spacy.blank("xx").vocab
+    docs = [doc for path in in_files for doc in DocBin().from_disk(path).get_docs(vocab)]
     texts = [{"text": doc.text.strip()} for doc in docs if doc.text.strip()]
     out_file.parent.mkdir(parents=True, exist_ok=True)
     srsly.write_jsonl(out_file, texts)
