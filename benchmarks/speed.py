@@ -110,7 +110,7 @@ def measure(variant: str, path: Path, *, warm_up: list[str], texts: list[str]) -
         ner.cfg["confidence"] = False
     if variant == "spacy numpy":
         for _, pipe in nlp.pipeline:
-            for node in pipe.model.walk():
+            for node in pipe.model.walk() if hasattr(pipe, "model") else ():
                 node.ops = NumpyOps(use_blis=False)
     tokenizer: Any = nlp.tokenizer
     read: Callable[[list[str]], Iterator] = tokenizer.pipe if variant == "tokenizer" else nlp.pipe

@@ -18,6 +18,8 @@ def main(
     out_file: Annotated[Path, typer.Argument(help="File to write (.jsonl)", dir_okay=False)],
 ) -> None:
     """Write the texts of the corpora, without those that are only white space."""
+    if out_file.suffix != ".jsonl":
+        raise typer.BadParameter(f"the last file is written and must end in .jsonl: '{out_file}'")
     vocab = spacy.blank("xx").vocab
     docs = [doc for path in in_files for doc in DocBin().from_disk(path).get_docs(vocab)]
     texts = [{"text": doc.text.strip()} for doc in docs if doc.text.strip()]

@@ -60,29 +60,33 @@ class TorchProductOps(NumpyOps):
         self,
         x: np.ndarray,
         y: np.ndarray,
+        *,
         out: Optional[np.ndarray] = None,
         trans1: bool = False,
         trans2: bool = False,
     ) -> np.ndarray:
         import torch
 
+        x, y = self.as_contig(x), self.as_contig(y)
+        matrices = all(a.dtype == "float32" and a.ndim == 2 and a.flags.writeable for a in (x, y))
+        if out is not None or not matrices:
+            # Thinc takes it all the same, or refuses it in its own words
+            return super().gemm(x, y, out=out, trans1=trans1, trans2=trans2)
         X, Y = torch.from_numpy(x), torch.from_numpy(y)
         with one_thread():
-            product = torch.mm(X.T if trans1 else X, Y.T if trans2 else Y).numpy()
-        if out is None:
-            return product
-        out[:] = product
-        return out
+            product = torch.mm(X.T if trans1 else X, Y.T if trans2 else Y)
+        return product.float().numpy()  # autocast may have made it shorter
 
 
 def with_torch_product(model: ModelT) -> ModelT:
     """Let the layers of a model multiply matrices with PyTorch where Thinc would do it with BLIS:
-    not on a GPU, and not where Thinc has found better operations for the machine.
+    not on a GPU, and not where Thinc has found better operations for the machine. Thinc's
+    `Model.copy` does not keep them, loading brings them back.
 
     model (Model): The model, changed in place.
     """
     for node in model.walk():
-        if type(node.ops) is NumpyOps:
+        if type(node.ops) is NumpyOps and cast(NumpyOps, node.ops).use_blis:
             node.ops = TorchProductOps()
     return model
 

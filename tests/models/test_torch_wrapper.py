@@ -302,12 +302,41 @@ def test_layers_learn_the_same_with_either_product():
     np.testing.assert_allclose(ours.predict(X), plain.predict(X), atol=1e-4)
 
 
-def test_better_operations_than_thincs_own_are_kept():
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x[::-1],
+        lambda x: np.frombuffer(x.tobytes(), dtype="f").reshape(x.shape),  # read-only
+        lambda x: np.asfortranarray(x),
+    ],
+)
+def test_any_array_that_thinc_takes(change):
+    x = np.random.uniform(-1, 1, (4, 5)).astype("f")
+    y = np.random.uniform(-1, 1, (5, 3)).astype("f")
+    np.testing.assert_allclose(TorchProductOps().gemm(change(x), y), change(x) @ y, atol=1e-6)
+
+
+def test_what_thinc_refuses_is_refused_in_its_words():
+    """spaCy's message about static vectors is made from that error."""
+    with pytest.raises(ValueError, match="float32"):
+        TorchProductOps().gemm(np.ones((2, 3)), np.ones((3, 2)))
+
+
+def test_autocast_does_not_change_the_type():
+    x = np.ones((2, 3), dtype="f")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = TorchProductOps().gemm(x, x, trans2=True)
+    assert found.dtype == np.float32 and (found == 3).all()
+
+
+def test_operations_that_were_chosen_are_kept():
     class AppleOps(NumpyOps):
         pass
 
-    ours, theirs = Linear(2, 3), Linear(2, 3)
-    theirs.ops = AppleOps()
-    with_torch_product(chain(ours, theirs))
-    assert type(ours.ops) is TorchProductOps
-    assert type(theirs.ops) is AppleOps
+    chosen = AppleOps(), NumpyOps(use_blis=False)
+    plain, *others = (Linear(2, 2) for _ in range(3))
+    for layer, ops in zip(others, chosen):
+        layer.ops = ops
+    with_torch_product(chain(plain, *others))
+    assert type(plain.ops) is TorchProductOps
+    assert tuple(layer.ops for layer in others) == chosen
