@@ -19,7 +19,7 @@ from thinc.types import Floats2d, Ints2d
 from ..checks import check_choice, check_positive, check_rate
 from ..errors import Errors
 from .features import by_word
-from .torch_wrapper import with_torch_product
+from .ops import with_torch_product
 from .types import DocsToVectors
 
 # Attributes of a word, whatever its context

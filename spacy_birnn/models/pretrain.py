@@ -11,7 +11,8 @@ from thinc.types import Floats2d
 
 from ..checks import check_choice, check_positive
 from ..errors import Errors
-from .torch_wrapper import torch_shim, with_torch_product
+from .ops import with_torch_product
+from .torch_wrapper import torch_shim
 from .types import DocsToVectors
 
 # A word's characters are predicted as bytes

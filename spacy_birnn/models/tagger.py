@@ -10,7 +10,7 @@ from thinc.types import Floats2d
 from ..checks import check_choice
 from ..crf import SequenceScores
 from .encoder import with_self_attention
-from .torch_wrapper import with_torch_product
+from .ops import with_torch_product
 from .types import DocsToVectors, SequenceTagger, TaggingHead
 
 

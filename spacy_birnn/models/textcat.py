@@ -9,7 +9,8 @@ from thinc.types import Floats1d, Floats2d
 from ..checks import POOLINGS, check_choice, check_positive
 from ..errors import Errors
 from .encoder import with_self_attention
-from .torch_wrapper import TorchShim, run_module, torch_shim, with_torch_product
+from .ops import with_torch_product
+from .torch_wrapper import TorchShim, run_module, torch_shim
 from .types import DocHead, DocScores, DocsToVectors, TextClassifier
 
 # The bias of a label that is added to a trained model: improbable (1 in 150) until it is learnt

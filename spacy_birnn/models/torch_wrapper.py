@@ -1,28 +1,16 @@
-"""The one place where PyTorch meets Thinc: a shim around a torch module, and PyTorch's matrix
-product for Thinc's own layers."""
+"""The one place where PyTorch meets Thinc: a shim around a torch module."""
 
 import contextlib
 import hashlib
 import os
 import sys
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple, TypeVar, cast
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple, cast
 
-import numpy as np
 import srsly
-from thinc.api import (
-    ArgsKwargs,
-    Model,
-    NumpyOps,
-    PyTorchShim,
-    get_torch_default_device,
-    torch2xp,
-    xp2torch,
-)
+from thinc.api import ArgsKwargs, Model, PyTorchShim, get_torch_default_device, torch2xp, xp2torch
 from thinc.types import FloatsXd
 
 from ..errors import Errors
-
-ModelT = TypeVar("ModelT", bound=Model)
 
 
 def _one_thread_after_fork() -> None:
@@ -49,46 +37,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-class TorchProductOps(NumpyOps):
-    """Thinc's operations on a CPU, with PyTorch's matrix product. Thinc's own, that of BLIS, has no
-    kernel for AMD's processors since Zen 3 and takes several times as long there
-    (https://github.com/explosion/cython-blis/issues/53)."""
-
-    def gemm(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        *,
-        out: Optional[np.ndarray] = None,
-        trans1: bool = False,
-        trans2: bool = False,
-    ) -> np.ndarray:
-        import torch
-
-        x, y = self.as_contig(x), self.as_contig(y)
-        matrices = all(a.dtype == "float32" and a.ndim == 2 and a.flags.writeable for a in (x, y))
-        if out is not None or not matrices:
-            # Thinc takes it all the same, or refuses it in its own words
-            return super().gemm(x, y, out=out, trans1=trans1, trans2=trans2)
-        X, Y = torch.from_numpy(x), torch.from_numpy(y)
-        with one_thread():
-            product = torch.mm(X.T if trans1 else X, Y.T if trans2 else Y)
-        return product.float().numpy()  # autocast may have made it shorter
-
-
-def with_torch_product(model: ModelT) -> ModelT:
-    """Let the layers of a model multiply matrices with PyTorch where Thinc would do it with BLIS:
-    not on a GPU, and not where Thinc has found better operations for the machine. Thinc's
-    `Model.copy` does not keep them, loading brings them back.
-
-    model (Model): The model, changed in place.
-    """
-    for node in model.walk():
-        if type(node.ops) is NumpyOps and cast(NumpyOps, node.ops).use_blis:
-            node.ops = TorchProductOps()
-    return model
 
 
 class TorchShim(PyTorchShim):
