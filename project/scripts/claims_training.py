@@ -3,6 +3,7 @@ numbers, and runs in a process of its own."""
 
 import json
 import resource
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -291,7 +292,9 @@ def lengths(seed: int, *, n_tokens: int) -> dict[str, Any]:
 
 def peak_memory() -> float:
     """The most memory that the process has held so far, in megabytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    in_bytes = sys.platform == "darwin"  # elsewhere in kilobytes
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if in_bytes else 2**10)
 
 
 KINDS: dict[str, Callable[..., dict[str, Any]]] = {

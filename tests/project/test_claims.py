@@ -1,28 +1,13 @@
-import sys
 from dataclasses import replace
-from pathlib import Path
 
+import claims
+import claims_training as training
 import pytest
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "project" / "scripts"
-
-
-@pytest.fixture(scope="module")
-def scripts():
-    """The modules behind the report, imported as the script imports them."""
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        import claims
-        import claims_training
-
-        yield claims, claims_training
-    finally:
-        sys.path.remove(str(SCRIPTS))
 
 
 @pytest.fixture
-def results(scripts):
-    return scripts[0].Results(
+def results():
+    return claims.Results(
         {
             "high": [{"a": 0.8, "b": 1.0}, {"a": 0.7, "b": 0.9}],
             "middle": [{"a": 0.75, "b": 0.8}, {"a": 0.6, "b": 0.4}],
@@ -57,9 +42,8 @@ SHORT = {
 
 
 @pytest.fixture(scope="module")
-def measured(scripts):
+def measured():
     """One short job of each kind: the numbers that the figures and verdicts are made of."""
-    claims, training = scripts
     found = {}
     for claim in claims.CLAIMS:
         if claim.kind not in found:
@@ -70,8 +54,7 @@ def measured(scripts):
     return found
 
 
-def test_each_claim_is_drawn_and_judged(scripts, measured, tmp_path):
-    claims, _ = scripts
+def test_each_claim_is_drawn_and_judged(measured, tmp_path):
     assert set(SHORT) == {claim.kind for claim in claims.CLAIMS}
     results = {}
     for claim in claims.CLAIMS:
@@ -87,15 +70,13 @@ def test_each_claim_is_drawn_and_judged(scripts, measured, tmp_path):
     assert text.count("In this run: **") == text.count("](claims/") == len(claims.CLAIMS)
 
 
-def test_the_formula_is_that_of_the_parameters_that_are_there(scripts, measured):
-    claims, training = scripts
+def test_the_formula_is_that_of_the_parameters_that_are_there(measured):
     counted = measured["senses"]["parameters"]
     # The first claim has one direction first
     assert 2 * counted == claims.parameters_of_lstm(training.WIDTH)
 
 
-def test_what_is_done_is_not_done_again(scripts, tmp_path):
-    claims, training = scripts
+def test_what_is_done_is_not_done_again(tmp_path):
     claim = next(claim for claim in claims.CLAIMS if claim.kind == "gradients")
     (job,) = replace(claim, options={"rnn": {"cell": "rnn"}}).jobs([0])["rnn"]
     done = {job.key: {"20": 0.5}}

@@ -1,23 +1,9 @@
-import importlib.util
-from pathlib import Path
-
+import convert_sst2
 import pytest
 import spacy
 from spacy.tokens import DocBin
 from spacy.training import Corpus
 from spacy.vocab import Vocab
-
-SCRIPT = Path(__file__).resolve().parents[2] / "project" / "scripts" / "convert_sst2.py"
-
-
-def load_script():
-    spec = importlib.util.spec_from_file_location("convert_sst2", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-convert_sst2 = load_script()
 
 
 def convert(text):

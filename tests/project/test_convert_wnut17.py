@@ -1,22 +1,8 @@
-import importlib.util
-from pathlib import Path
-
+import convert_wnut17
 import pytest
 import spacy
 from spacy.tokens import DocBin
 from spacy.vocab import Vocab
-
-SCRIPT = Path(__file__).resolve().parents[2] / "project" / "scripts" / "convert_wnut17.py"
-
-
-def load_script():
-    spec = importlib.util.spec_from_file_location("convert_wnut17", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-convert_wnut17 = load_script()
 
 
 def convert(text):

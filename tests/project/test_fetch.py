@@ -1,22 +1,11 @@
 """The fetch script: what it leaves behind is whole and right, or as it was."""
 
 import hashlib
-import importlib.util
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 
 import pytest
-
-SCRIPTS = Path(__file__).parent.parent.parent / "project" / "scripts"
-
-
-@pytest.fixture(scope="module")
-def fetch():
-    spec = importlib.util.spec_from_file_location("fetch_script", SCRIPTS / "fetch.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.fetch
+from fetch import fetch
 
 
 @pytest.fixture
@@ -30,14 +19,14 @@ def md5(path):
     return hashlib.md5(path.read_bytes()).hexdigest()
 
 
-def test_fetch_copies_and_then_skips(fetch, source, tmp_path):
+def test_fetch_copies_and_then_skips(source, tmp_path):
     dest = tmp_path / "new" / "dest.txt"
     assert fetch(source.as_uri(), dest, md5=md5(source))
     assert dest.read_text(encoding="utf8") == "one\n"
     assert not fetch("file:///nowhere", dest, md5=md5(source))
 
 
-def test_wrong_checksum_leaves_what_was_there(fetch, source, tmp_path):
+def test_wrong_checksum_leaves_what_was_there(source, tmp_path):
     dest = tmp_path / "dest.txt"
     dest.write_text("before", encoding="utf8")
     with pytest.raises(ValueError, match="checksum"):
@@ -47,7 +36,7 @@ def test_wrong_checksum_leaves_what_was_there(fetch, source, tmp_path):
 
 
 @pytest.mark.parametrize("url", ["file:///nowhere/at/all", "no-address", "http://a b/"])
-def test_unreadable_address_is_named(fetch, tmp_path, url):
+def test_unreadable_address_is_named(tmp_path, url):
     with pytest.raises(OSError, match=url):
         fetch(url, tmp_path / "dest.txt")
     assert not list(tmp_path.iterdir())
@@ -64,7 +53,7 @@ class Truncating(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_transfer_that_breaks_off_leaves_nothing(fetch, tmp_path):
+def test_a_transfer_that_breaks_off_leaves_nothing(tmp_path):
     with HTTPServer(("127.0.0.1", 0), Truncating) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
         with pytest.raises(OSError, match="10 of 1000 bytes"):

@@ -1,10 +1,10 @@
-import importlib.util
 import os
 import subprocess
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import make_corpus
 import pytest
 import spacy
 import srsly
@@ -15,16 +15,6 @@ SCRIPT = PROJECT / "scripts" / "make_corpus.py"
 SIZES = {"train": 500, "dev": 150, "test": 300}
 SPLITS = list(SIZES)
 GROUPS = ["ambiguous", "homograph"]
-
-
-def load_script():
-    spec = importlib.util.spec_from_file_location("make_corpus", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-make_corpus = load_script()
 
 
 @pytest.fixture(scope="module")
