@@ -123,6 +123,14 @@ class Errors(metaclass=_WithCodes):
         "{value}. Add a label for documents that none of the others fits, or use "
         "'birnn_textcat_multilabel'."
     )
+    E036 = (
+        "'{name}' has exclusive classes, of which one is right, but {value} marks more than one of "
+        "its labels as right. Keep one of them, or use 'birnn_textcat_multilabel'."
+    )
+    E037 = (
+        "'{name}' learns from labels that are right (1.0) or wrong (0.0), but '{label}' has the "
+        "value {value!r}. Choose one of the two, or leave the label out where it is not known."
+    )
     # Lemmas
     E040 = (
         "'{name}' found no lemma in the data that it is initialized with. Annotate lemmas "

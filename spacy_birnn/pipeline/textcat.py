@@ -159,7 +159,10 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
             raise ValueError(Errors.E033.format(name=name, pooling=pooling))
         check_probability("threshold", threshold, where=name)
         check_rate("label_smoothing", label_smoothing, where=name)
-        if not all(0 < weight < np.inf for weight in (class_weights or {}).values()):
+        numbers = (int, float)
+        if not all(
+            isinstance(w, numbers) and 0 < w < np.inf for w in (class_weights or {}).values()
+        ):
             expected = "null, or a finite number above 0 for each label that is named"
             values = {"name": "class_weights", "value": class_weights, "where": name}
             raise ValueError(Errors.E001.format(expected=expected, **values))
@@ -184,14 +187,12 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
             those of the examples.
         positive_label (Optional[str]): Of two labels the one whose F1 is the score.
         RAISES (ValueError): E020 for labels that are no list, E034 for class weights of labels that
-            there are not, E035 for annotation that cannot be learned from.
+            there are not, E006 for too much label_smoothing, E035 to E037 for annotation that
+            cannot be learned from.
         """
         self._check_labels(labels)
         super().initialize(get_examples, nlp=nlp, labels=labels, positive_label=positive_label)
-        self._check_class_weights()
-        # What cannot be learned from is reported before training begins
-        for eg in get_examples():
-            self.gold_mask([eg])
+        self._check_data(get_examples)
 
     def predict(self, docs: Iterable[Doc]) -> List[Categories]:
         """Predict the categories of a batch, without modifying the documents.
@@ -241,7 +242,7 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
         scores (DocScores): The model's output for the predicted documents.
         RETURNS (Tuple[float, np.ndarray]): The loss and its gradient.
         RAISES (ValueError): E006 for too much label_smoothing, E022 for scores that are not finite,
-            E035 for annotation that cannot be learned from.
+            E035 to E037 for annotation that cannot be learned from.
         """
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.get_loss")
@@ -280,13 +281,18 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
         mask = np.zeros((len(examples), 1, len(self.labels)), dtype=bool)
         for row, eg in zip(mask[:, 0], examples):
             cats = eg.reference.cats
-            if self._has_other(cats):
-                # The right one: nothing is known of those that the component has
-                row[:] = True
-                continue
-            # If none is marked as right, it is one of those that are not marked as wrong
+            has_other = self._has_other(cats)
             right = [bool(cats.get(label, False)) for label in self.labels]
-            row[:] = right if any(right) else [label not in cats for label in self.labels]
+            if sum(right) > 1:
+                raise ValueError(Errors.E036.format(name=self.name, value=cats))
+            if any(right):
+                row[:] = right
+            elif has_other:
+                # That one is: nothing is known of those that the component has
+                row[:] = True
+            else:
+                # It is one of those that are not marked as wrong
+                row[:] = [label not in cats for label in self.labels]
             if not row.any():
                 raise ValueError(Errors.E035.format(name=self.name, value=cats))
         return mask
@@ -332,11 +338,25 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
             raise ValueError(Errors.E023.format(name=self.name, value=label))
         return super().add_label(label)
 
-    def _check_class_weights(self) -> None:
+    def _check_data(self, get_examples: Callable[[], Iterable[Example]]) -> None:
+        """Report what cannot be learned from before training begins."""
         for label in self.cfg["class_weights"] or {}:
             if label not in self.labels:
                 known = ", ".join(self.labels)
                 raise ValueError(Errors.E034.format(label=label, name=self.name, labels=known))
+        n_outcomes = self.gold_mask([]).shape[2]
+        check_smoothing(self.cfg["label_smoothing"], n_outcomes, where=self.name)
+        for eg in get_examples():
+            self._validate_categories([eg])
+            self.gold_mask([eg])
+
+    def _validate_categories(self, examples: Iterable[Example]) -> None:
+        """Of its own labels: spaCy's method checks those of all classifiers together. How many are
+        right is checked by `gold_mask`. RAISES (ValueError): E037."""
+        for eg in examples:
+            for label, value in eg.reference.cats.items():
+                if label in self.labels and value not in (0.0, 1.0):
+                    raise ValueError(Errors.E037.format(name=self.name, label=label, value=value))
 
     def _has_other(self, cats: Dict[str, float]) -> bool:
         """Whether a label is right that is not its own."""
@@ -370,7 +390,7 @@ class BiRNNMultiLabelTextCategorizer(BiRNNTextCategorizer, MultiLabel_TextCatego
         """Initialize the labels and the model. For the arguments see `BiRNNTextCategorizer`."""
         self._check_labels(labels)
         MultiLabel_TextCategorizer.initialize(self, get_examples, nlp=nlp, labels=labels)
-        self._check_class_weights()
+        self._check_data(get_examples)
 
     def gold_mask(self, examples: List[Example]) -> np.ndarray:
         mask = np.ones((len(examples), len(self.labels), 2), dtype=bool)

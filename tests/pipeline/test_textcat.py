@@ -257,14 +257,17 @@ def test_one_class_cannot_be_exclusive(make_textcat):
 @pytest.mark.parametrize("value", [0.3, -1.0, 2.0])
 def test_values_that_are_neither_right_nor_wrong(make_textcat, nlp, factory, value):
     textcat = make_textcat(factory)
-    with pytest.raises(ValueError, match=f"E851.*{value}"):
+    with pytest.raises(ValueError, match=f"BIRNN-E037.*pipe.*'A'.*{value}"):
         textcat.update(examples_with(nlp, {"A": value}))
+    # Of labels that are another component's they are no concern
+    with pytest.warns(UserWarning, match="BIRNN-W004"):
+        textcat.update(examples_with(nlp, {"A": 1.0, "X": value}))
 
 
 @pytest.mark.parametrize(
     "cats, message",
     [
-        ({"A": 1.0, "B": 1.0, "C": 0.0}, "E895.*multiple labels"),
+        ({"A": 1.0, "B": 1.0, "C": 0.0}, "BIRNN-E036.*pipe.*birnn_textcat_multilabel"),
         ({"A": 0.0, "B": 0.0, "C": 0.0}, "BIRNN-E035.*pipe.*birnn_textcat_multilabel"),
     ],
 )
@@ -274,12 +277,23 @@ def test_exclusive_classes_of_which_not_one_is_right(make_textcat, nlp, cats, me
         textcat.update(examples_with(nlp, cats))
 
 
-def test_documents_without_a_right_class_are_reported_before_training(nlp, tiny_tok2vec):
-    pipe = nlp.add_pipe("birnn_textcat", config={"model": {"tok2vec": tiny_tok2vec}})
-    right, none = ({"A": value, "B": 0.0} for value in (1.0, 0.0))
-    examples = [*examples_with(nlp, right), *examples_with(nlp, none)]
-    with pytest.raises(ValueError, match="BIRNN-E035.*birnn_textcat"):
-        pipe.initialize(lambda: examples, nlp=nlp)
+@pytest.mark.parametrize(
+    "factory, cats, message",
+    [
+        (PIPES[0], {"A": 0.0, "B": 0.0}, "E035"),
+        (PIPES[0], {"A": 1.0, "B": 1.0}, "E036"),
+        (PIPES[0], {"A": 7.0}, "E037"),
+        (PIPES[1], {"A": 7.0}, "E037"),
+    ],
+)
+@pytest.mark.parametrize("labels", [None, ["A", "B"]])
+def test_bad_annotation_is_reported_before_training(
+    nlp, tiny_tok2vec, factory, cats, message, labels
+):
+    pipe = nlp.add_pipe(factory, config={"model": {"tok2vec": tiny_tok2vec}})
+    examples = examples_with(nlp, *[{"A": 1.0, "B": 0.0}] * 20, cats)
+    with pytest.raises(ValueError, match=f"BIRNN-{message}.*{factory}"):
+        pipe.initialize(lambda: examples, nlp=nlp, labels=labels)
 
 
 @pytest.mark.parametrize("factory", PIPES)
@@ -297,26 +311,34 @@ def test_labels_of_another_classifier_are_left_out_and_reported_once(make_textca
     loss_of(textcat, examples_with(nlp, {"X": 1.0}))  # a second warning would be an error
 
 
-def test_two_classifiers_learn_from_the_same_documents(nlp, tiny_tok2vec, fit):
+@pytest.mark.parametrize("factory", PIPES)
+def test_two_classifiers_learn_from_the_same_documents(nlp, tiny_tok2vec, fit, factory):
     labels = {"size": ["BIG", "SMALL"], "mood": ["GLAD", "SAD"]}
     for name in labels:
         config = {"model": {"tok2vec": tiny_tok2vec}}
-        nlp.add_pipe("birnn_textcat_multilabel", name=name, config=config)
+        nlp.add_pipe(factory, name=name, config=config)
         nlp.config["initialize"]["components"][name] = {"labels": labels[name]}
     cats = [
         dict(zip(sum(labels.values(), []), values))
         for values in ((1.0, 0.0, 1.0, 0.0), (0.0, 1.0, 0.0, 1.0))
     ]
     with pytest.warns(UserWarning, match="BIRNN-W004"):
-        losses = fit(nlp, examples_with(nlp, *cats))
+        examples = examples_with(nlp, *cats)
+        losses = fit(nlp, examples)
     assert max(losses.values()) < 0.5
+    for eg in examples:
+        assert nlp(eg.text).cats == pytest.approx(eg.y.cats, abs=0.3)
 
 
 @pytest.mark.parametrize(
     "factory, rate, limit", [(PIPES[0], 0.7, "3 outcomes.*0.667"), (PIPES[1], 0.5, "2 .*0.5")]
 )
 def test_smoothing_that_would_teach_the_opposite(make_textcat, nlp, factory, rate, limit):
-    textcat = make_textcat(factory, label_smoothing=rate)
+    with pytest.raises(ValueError, match=f"BIRNN-E006.*{rate}.*pipe.*{limit}"):
+        make_textcat(factory, label_smoothing=rate)
+    nlp.remove_pipe("pipe")
+    textcat = make_textcat(factory)
+    textcat.cfg["label_smoothing"] = rate
     with pytest.raises(ValueError, match=f"BIRNN-E006.*{rate}.*pipe.*{limit}"):
         textcat.update(examples_with(nlp, {"A": 1.0}))
 
@@ -337,6 +359,7 @@ def test_a_positive_label_that_is_not_one_of_two(nlp, tiny_tok2vec, positive, me
         ({"class_weights": {"Z": 2.0}}, "BIRNN-E034.*'Z'.*A, B, C"),
         ({"class_weights": {"A": 0.0}}, "BIRNN-E001.*'class_weights'.*above 0.*pipe"),
         ({"class_weights": {"A": -1.0}}, "BIRNN-E001.*'class_weights'.*above 0.*pipe"),
+        ({"class_weights": {"A": "2"}}, "BIRNN-E001.*'class_weights'.*above 0.*pipe"),
         ({"label_smoothing": 1.0}, "BIRNN-E001.*'label_smoothing'.*1.0.*pipe"),
         ({"threshold": 1.5}, "BIRNN-E001.*'threshold'.*1.5.*pipe"),
         ({"model": {"pooling": "sum"}}, "BIRNN-E001.*'pooling'.*'sum'"),
