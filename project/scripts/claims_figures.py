@@ -46,12 +46,16 @@ class Results:
 
     def compare(self, better: str, worse: str, *keys: str) -> str:
         """Whether one setting has the higher numbers, with words for how sure that is."""
-        ours, theirs = self.values(better, *keys), self.values(worse, *keys)
-        if self.mean(better, *keys) <= self.mean(worse, *keys):
-            return "did not hold"
-        if len(ours) == 1:
-            return "held, with one seed"
-        return "held" if min(ours) > max(theirs) else "held on average, but the seeds overlap"
+        return verdict(self.values(better, *keys), self.values(worse, *keys))
+
+
+def verdict(higher: Sequence[float], lower: Sequence[float]) -> str:
+    """Whether the first are higher, one number a seed, with words for how sure that is."""
+    if sum(higher) / len(higher) <= sum(lower) / len(lower):
+        return "did not hold"
+    if len(higher) == 1:
+        return "held, with one seed"
+    return "held" if min(higher) > max(lower) else "held on average, but the seeds overlap"
 
 
 def lines(
@@ -110,6 +114,7 @@ def save(
         one.grid(axis="y", alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path.with_suffix(".png"), dpi=150)
-    # No date in the file: the same results give the same bytes
-    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    # No date and no random names: the same results give the same bytes
+    with plt.rc_context({"svg.hashsalt": path.name}):
+        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
     plt.close(figure)

@@ -159,9 +159,15 @@ def torch_module(node: Model) -> torch.nn.Module:
 
 def gradients(seed: int, *, cell: str, longest: int = 40) -> dict[str, Any]:
     """How much of a change of a word is left in the state some tokens on, with the weights that
-    training begins with. RETURNS (dict): For each distance the norm of the gradient of the last
-    state with respect to the input that far back, as a share of that at distance 0."""
+    training begins with; peepholes, which begin at 0, are drawn at random to count at all.
+
+    RETURNS (dict): For each distance the norm of the gradient of the last state with respect to the
+        input that far back, as a share of that at distance 0.
+    """
     birnn = BiRNN(WIDTH, WIDTH, cell=cell, direction="forward")
+    for name, weights in birnn.named_parameters():
+        if name.endswith(".P"):
+            torch.nn.init.uniform_(weights, -(WIDTH**-0.5), WIDTH**-0.5)
     n_sequences, length = 16, longest + 1
     X = torch.randn(n_sequences * length, WIDTH, requires_grad=True)
     _, last = birnn(X, np.full(n_sequences, length))

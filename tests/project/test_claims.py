@@ -54,6 +54,22 @@ def measured():
     return found
 
 
+def test_a_claim_of_several_parts():
+    """One direction that suffices is no proof that both are needed."""
+    directions = next(claim for claim in claims.CLAIMS if claim.name == "directions")
+    runs = {"forward": 0.4, "backward": 0.8, "both": 0.7}
+    found = {
+        name: [dict.fromkeys(["ambiguous", *claims.AT_DISTANCE], value)]
+        for name, value in runs.items()
+    }
+    verdict, shown = directions.judge(claims.Results(found))
+    assert verdict == "against forward: held, with one seed; against backward: did not hold"
+    assert "backward 80.0 %" in shown
+    found["both"] = found["backward"]
+    found["backward"] = found["forward"]
+    assert directions.judge(claims.Results(found))[0] == "held, with one seed"
+
+
 def test_each_claim_is_drawn_and_judged(measured, tmp_path):
     assert set(SHORT) == {claim.kind for claim in claims.CLAIMS}
     results = {}
@@ -63,7 +79,9 @@ def test_each_claim_is_drawn_and_judged(measured, tmp_path):
         path = tmp_path / claim.name
         claims.save(path, claim.draw, results[claim.name], panels=claim.panels)
         assert path.with_suffix(".png").stat().st_size > 5000
-        assert "<svg" in path.with_suffix(".svg").read_text(encoding="utf8")
+        drawn = path.with_suffix(".svg").read_text(encoding="utf8")
+        claims.save(path, claim.draw, results[claim.name], panels=claim.panels)
+        assert "<svg" in drawn and drawn == path.with_suffix(".svg").read_text(encoding="utf8")
     # All settings of a claim measured the same: none is better
     assert claims.CLAIMS[0].judge(results["directions"])[0] == "did not hold"
     text = claims.report(claims.CLAIMS, results, seeds=[0, 1])
