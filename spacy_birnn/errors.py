@@ -166,3 +166,8 @@ class Warnings(metaclass=_WithCodes):
         "has: {labels}. If the label is not another component's, call initialize() on all the "
         "training data, or add_label('{label}') before training. This is reported once."
     )
+    W005 = (
+        "'spacy-birnn.PretrainBiLM.v1' has nothing to learn from in a batch of {n} texts: none has "
+        "two tokens, so no word has a neighbour to predict. Check the raw texts, and set "
+        "min_length = 2 in the [corpora] block of their reader. This is reported once."
+    )

@@ -177,6 +177,19 @@ def test_the_command_line_with_odd_texts(make_config, tmp_path, texts):
     assert log[-1]["nr_word"] == 2 * (9 + 8 + 2 + 5)
 
 
+@pytest.mark.parametrize("odd", [["Bread", "butter"], ["", " "]])
+def test_texts_that_there_is_nothing_to_learn_from_are_reported(make_config, tmp_path, texts, odd):
+    srsly.write_jsonl(texts, [{"text": text} for text in odd])
+    with pytest.warns(UserWarning, match="BIRNN-W005.*2 texts.*min_length"):
+        run(make_config(OWN), tmp_path / "pre")
+
+
+def test_a_text_that_is_too_long_for_spacy_is_refused(make_config, tmp_path, texts):
+    srsly.write_jsonl(texts, [{"text": text} for text in [*TEXTS, "word " * 200_001]])
+    with pytest.raises(ValueError, match="E088.*1000005.*nlp.max_length"):
+        run(make_config(OWN), tmp_path / "pre")
+
+
 def test_a_tok2vec_that_would_see_its_target_is_refused(make_config, tmp_path):
     config = make_config(OWN)
     config["components"]["birnn_ner"]["model"]["tok2vec"]["depth"] = 2

@@ -1,5 +1,6 @@
 """Language-model pretraining: each direction of the encoder predicts the word to be read next."""
 
+import warnings
 from typing import Any, Callable, Dict, List, Literal, Tuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from thinc.api import Linear, Model, chain
 from thinc.types import Floats2d
 
 from ..checks import check_choice, check_positive
-from ..errors import Errors
+from ..errors import Errors, Warnings
 from .ops import with_torch_product
 from .torch_wrapper import torch_shim
 from .types import DocsToVectors
@@ -143,9 +144,15 @@ def _cross_entropy(
     """The loss of a batch, summed, and the gradient of its mean, with respect to the scores of
     shape (predictions, parts * n_classes)."""
 
+    warned = False
+
     def loss(ops: Any, docs: List[Doc], scores: Floats2d) -> Tuple[float, Floats2d]:
+        nonlocal warned
         pairs = _pairs([len(doc) for doc in docs], directions)
         predicted = np.concatenate([word for _, word in pairs])
+        if not len(predicted) and not warned:
+            warned = True
+            warnings.warn(Warnings.W005.format(n=len(docs)))
         right = ops.xp.asarray(np.vstack([right_classes(doc) for doc in docs])[predicted])
         # A row for each part of each prediction. What follows is large and so changed in place
         probs, columns = scores.reshape((-1, n_classes)), right.ravel()

@@ -184,7 +184,7 @@ class BiRNNLemmatizer(SafelySaved):
         return [list(islice(rest, len(doc))) for doc in docs]
 
     def _look_up(self, token: Token) -> Optional[str]:
-        entry = self.cfg["table"].get(token.text)
+        entry = self.cfg["table"].get(token.text) if self.cfg["lookup"] else None
         return entry.get(token.pos_) if isinstance(entry, dict) else entry
 
     def set_annotations(self, docs: Iterable[Doc], lemmas: List[List[str]]) -> None:

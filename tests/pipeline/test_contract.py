@@ -29,6 +29,7 @@ class Case:
     array: Callable[[Any], np.ndarray] = lambda scores: scores.emissions
     of_tokens: bool = True  # whether the annotation is of tokens, not of documents
     scores_labels: bool = True  # whether the model gives each of the labels a score
+    in_context: bool = True  # whether the model has a tok2vec
     other_model: str = "BIRNN-E005.*SequenceTagger"
     no_labels: str = r"E143.*pipe"
 
@@ -66,6 +67,14 @@ TEXTCAT: Dict[str, Any] = {
     "of_tokens": False,
     "other_model": "BIRNN-E031.*TextClassifier",
 }
+# Its labels are characters, and it writes others too
+LEMMATIZER: Dict[str, Any] = {
+    "settings": {"lookup": False, "model": {"width": 32, "char_width": 16, "rows": 200}},
+    "read": read_lemmas,
+    "scores_labels": False,
+    "other_model": "BIRNN-E041.*Lemmatizer",
+    "no_labels": "BIRNN-E040.*pipe",
+}
 CASES = {
     "ner-biluo": Case("birnn_ner", {}, read_ents, "EVENT", EVENT),
     "ner-bio": Case("birnn_ner", {"scheme": "BIO"}, read_ents, "EVENT", EVENT),
@@ -95,15 +104,8 @@ CASES = {
         **TEXTCAT,
     ),
     "textcat-multilabel": Case("birnn_textcat_multilabel", {}, read_likely, **TEXTCAT),
-    # Its labels are characters, and it writes others too
-    "lemmatizer": Case(
-        "birnn_lemmatizer",
-        {"lookup": False, "model": {"width": 32, "char_width": 16, "rows": 200}},
-        read_lemmas,
-        scores_labels=False,
-        other_model="BIRNN-E041.*Lemmatizer",
-        no_labels="BIRNN-E040.*pipe",
-    ),
+    "lemmatizer": Case("birnn_lemmatizer", **LEMMATIZER),
+    "lemmatizer-alone": Case("birnn_lemmatizer", in_context=False, **LEMMATIZER),
 }
 
 
@@ -118,7 +120,8 @@ def blank(case, tiny_tok2vec):
 
     def make(**tok2vec):
         settings = {**case.settings, "model": {**case.settings.get("model", {})}}
-        settings["model"]["tok2vec"] = {**tiny_tok2vec, **tok2vec}
+        if case.in_context:
+            settings["model"]["tok2vec"] = {**tiny_tok2vec, **tok2vec}
         nlp = spacy.blank("xx")
         nlp.add_pipe(case.factory, name="pipe", config=settings)
         return nlp
@@ -649,7 +652,9 @@ def test_the_config_states_every_setting(case, nlp):
     assert {"width", "depth", "cell", "word_dropout", "char_width"} <= tok2vec.keys()
 
 
-def test_settings_survive_the_config(blank):
+def test_settings_survive_the_config(case, blank):
+    if not case.in_context:
+        pytest.skip("no tok2vec")
     config = blank(cell="gru", direction="backward", depth=2).config
     nlp = load_model_from_config(config)
     tok2vec = nlp.config["components"]["pipe"]["model"]["tok2vec"]
@@ -719,7 +724,9 @@ def load_with(saved, directory, **tok2vec):
     return spacy.load(directory)
 
 
-def test_weights_of_other_shapes_than_those_of_the_config_are_refused(trained_once, tmp_path):
+def test_weights_of_other_shapes_than_those_of_the_config_are_refused(case, trained_once, tmp_path):
+    if not case.in_context:
+        pytest.skip("no tok2vec")
     for name, value in {"width": 32, "embed_width": 8, "embed_rows": 50, "char_width": 4}.items():
         with pytest.raises(ValueError, match="BIRNN-E01[23]"):
             load_with(trained_once, tmp_path, **{name: value})

@@ -104,7 +104,7 @@ def test_known_forms_are_looked_up():
     nlp.initialize(lambda: basic(nlp))
     assert lemmas_of(nlp, list(LEMMAS)) == list(LEMMAS.values())
     # The network has learnt nothing
-    nlp.get_pipe("pipe").cfg["table"] = {}
+    nlp.get_pipe("pipe").cfg["lookup"] = False
     assert lemmas_of(nlp, list(LEMMAS)) != list(LEMMAS.values())
 
 
