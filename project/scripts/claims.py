@@ -494,7 +494,10 @@ def main(
     if unknown:
         known = ", ".join(claim.name for claim in CLAIMS)
         raise typer.BadParameter(f"--only {', '.join(sorted(unknown))}; expected some of {known}")
-    numbers = [int(seed) for seed in seeds.split(",")]
+    try:
+        numbers = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"--seeds {seeds}; expected numbers such as 0,1,2") from None
     claims = [claim for claim in CLAIMS if claim.name in names]
     results_file = out_dir / "claims.json"
     done = read_json(results_file) if resume and results_file.exists() else {}
