@@ -93,9 +93,8 @@ def judge_directions(results: Results) -> tuple[str, str]:
         f"against {one}": results.compare("both", one, *AT_DISTANCE)
         for one in ("forward", "backward")
     }
-    return together(
-        verdicts
-    ), f"Here the cue is always to the right. Ambiguous words right: {shown}."
+    shown = f"Here the cue is always to the right. Ambiguous words right: {shown}."
+    return together(verdicts), shown
 
 
 # 2: the reach of a cell
@@ -308,10 +307,8 @@ def judge_gru(results: Results) -> tuple[str, str]:
     )
     gap = 100 * abs(results.mean("gru", "ambiguous") - results.mean("lstm", "ambiguous"))
     if share < 1 and time < 1:
-        return (
-            f"{'held on average' if gap < 3 else 'smaller and faster'}, {gap:.1f} points apart",
-            shown,
-        )
+        held = "held on average" if gap < 3 else "smaller and faster, but not equally good"
+        return f"{held} ({gap:.1f} points apart)", shown
     return "did not hold", shown
 
 

@@ -293,8 +293,8 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
             else:
                 # It is one of those that are not marked as wrong
                 row[:] = [label not in cats for label in self.labels]
-            if not row.any():
-                raise ValueError(Errors.E035.format(name=self.name, value=cats))
+                if not row.any():
+                    raise ValueError(Errors.E035.format(name=self.name, value=cats))
         return mask
 
     def choices(self, values: np.ndarray, other: float = 0.0) -> np.ndarray:
@@ -353,14 +353,17 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
     def _validate_categories(self, examples: Iterable[Example]) -> None:
         """Of its own labels: spaCy's method checks those of all classifiers together. How many are
         right is checked by `gold_mask`. RAISES (ValueError): E037."""
+        labels = self.labels
         for eg in examples:
-            for label, value in eg.reference.cats.items():
-                if label in self.labels and value not in (0.0, 1.0):
+            for label in labels:
+                value = eg.reference.cats.get(label, 0.0)
+                if value not in (0.0, 1.0):
                     raise ValueError(Errors.E037.format(name=self.name, label=label, value=value))
 
     def _has_other(self, cats: Dict[str, float]) -> bool:
         """Whether a label is right that is not its own."""
-        others = [label for label, value in cats.items() if value and label not in self.labels]
+        labels = set(self.labels)
+        others = [label for label, value in cats.items() if value and label not in labels]
         if others and not self._warned_other:
             self._warned_other = True
             known = ", ".join(self.labels)

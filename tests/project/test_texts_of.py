@@ -8,8 +8,6 @@ import srsly
 from spacy.tokens import DocBin
 
 SCRIPT = Path(__file__).resolve().parents[2] / "project" / "scripts" / "texts_of.py"
-
-
 FIRST = [f"first {i}" for i in range(20)]
 SECOND = [f"second {i}" for i in range(20)]
 
