@@ -61,6 +61,10 @@ class Errors(metaclass=_WithCodes):
         "Can't save '{name}' to {path}: {reason}. Nothing that was there has been changed. Choose "
         "a directory that can be written to and has enough space."
     )
+    E017 = (
+        "The vector of '{word}' in the vocab's word vectors is not finite (NaN or infinite). Make "
+        "the vectors again with `spacy init vectors`, from a file without such values."
+    )
     # Labels and annotation
     E020 = (
         "The labels of '{name}' must be a list of names, but initialize() got the text {value!r}."

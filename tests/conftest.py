@@ -25,6 +25,8 @@ TINY_TOK2VEC = {
     "embed_rows": 100,
     "char_width": 8,
     "word_dropout": 0.0,
+    "dropout": None,
+    "locked_dropout": None,
 }
 
 SENTENCES: List[Dict[str, Any]] = [

@@ -21,8 +21,7 @@ ARCHITECTURES = {
     "spacy-birnn.CharRNN.v1": {},
     "spacy-birnn.WordCharEmbed.v1": {
         "width": 8,
-        "attrs": ["NORM"],
-        "rows": [10],
+        "rows": 10,
         "word_dropout": 0.1,
         "chars": {"@architectures": "spacy-birnn.CharRNN.v1"},
     },

@@ -1,5 +1,7 @@
 """Words as sequences of characters."""
 
+from typing import Optional
+
 import numpy as np
 from torch import Tensor, nn
 
@@ -15,10 +17,21 @@ class CharRNN(nn.Module):
     char_width (int): Width of a character's embedding. Recommended: 16 to 64.
     hidden_width (int): Width of one direction's state. Recommended: 16 to 64.
     cell (str): As in `BiRNN`.
+    dropout (Optional[float]): Dropout on the characters' embeddings, 0 <= rate < 1. None follows
+        the rate given to `forward`.
     """
 
-    def __init__(self, rows: int, char_width: int, hidden_width: int, *, cell: Cell = "lstm"):
+    def __init__(
+        self,
+        rows: int,
+        char_width: int,
+        hidden_width: int,
+        *,
+        cell: Cell = "lstm",
+        dropout: Optional[float] = None,
+    ):
         super().__init__()
+        self.dropout = dropout
         self.embed = nn.Embedding(rows, char_width)
         nn.init.uniform_(self.embed.weight, -0.1, 0.1)
         self.rnn = BiRNN(char_width, hidden_width, cell=cell, locked_dropout=0.0)
@@ -29,8 +42,9 @@ class CharRNN(nn.Module):
         chars (Tensor): The characters of all words, one after the other, as row numbers of the
             table, int64, shape (sum(lengths),).
         lengths (np.ndarray): Number of characters of each word, shape (words,), each >= 0.
-        drop (float): Dropout rate on the characters' embeddings. Used in training only.
+        drop (float): Dropout rate where the layer sets none of its own. Used in training only.
         RETURNS (Tensor): Shape (words, 2 * hidden_width).
         """
-        X = nn.functional.dropout(self.embed(chars), drop, training=self.training and drop > 0)
+        rate = drop if self.dropout is None else self.dropout
+        X = nn.functional.dropout(self.embed(chars), rate, training=self.training and rate > 0)
         return self.rnn(X, lengths)[1]

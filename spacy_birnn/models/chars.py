@@ -1,13 +1,12 @@
 """The character encoder."""
 
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
-from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from ..checks import CELLS, check_choice, check_positive
-from .features import by_word, code_points
+from ..checks import CELLS, check_choice, check_positive, check_rate
+from .features import Words, WordsToVectors, by_word, code_points
 from .torch_wrapper import TorchShim, run_module, torch_shim
 from .types import DocsToVectors
 
@@ -21,6 +20,7 @@ def build_char_rnn(
     rows: int = 1024,
     cell: str = "lstm",
     max_chars: int = 32,
+    dropout: Optional[float] = None,
 ) -> DocsToVectors:
     """A vector for each token from its characters, read forward and backward by a recurrent layer
     (see `layers.chars.CharRNN`). It has no vocabulary: any character has a row, so none is unknown.
@@ -34,19 +34,23 @@ def build_char_rnn(
     cell (str): "rnn", "gru", "lstm", "peephole_lstm" or "grid_lstm".
     max_chars (int): Of a longer word only the beginning and the end are read, half of max_chars
         each. Recommended: 20 to 50.
+    dropout (Optional[float]): Dropout on the characters' embeddings. null follows [training]
+        dropout. Recommended: 0.2 to 0.5.
     """
     where = "spacy-birnn.CharRNN.v1"
     settings = {"width": width, "char_width": char_width, "rows": rows, "max_chars": max_chars}
     for name, value in settings.items():
         check_positive(name, value, where=where, even=name == "width")
     check_choice("cell", cell, CELLS, where=where)
+    check_rate("dropout", dropout, where=where, or_null=True)
     module_settings = {
         "rows": rows,
         "char_width": char_width,
         "hidden_width": width // 2,
         "cell": cell,
+        "dropout": dropout,
     }
-    encoder: DocsToVectors = Model(
+    encoder: WordsToVectors = Model(
         "char_rnn",
         _forward,
         init=_init,
@@ -63,33 +67,29 @@ def _build_module(**cfg: Any) -> Any:
     return CharRNN(**cfg)
 
 
-def _init(model: DocsToVectors, X=None, Y=None) -> None:
+def _init(model: WordsToVectors, X=None, Y=None) -> None:
     torch_shim(model).build()
 
 
-def _forward(
-    model: DocsToVectors, docs: List[Doc], is_train: bool
-) -> Tuple[List[Floats2d], Callable]:
-    (doc,) = docs
-    words = [token.text for token in doc]
+def _forward(model: WordsToVectors, words: Words, is_train: bool) -> Tuple[Floats2d, Callable]:
     if not is_train:
-        return [_cached(model, words)], lambda dY: []
-    Y, backprop_module = _encode(model, words, is_train)
+        return _cached(model, words.texts), lambda dY: []
+    Y, backprop_module = _encode(model, words.texts, is_train)
 
-    def backprop(dYs: List[Floats2d]) -> List[Doc]:
-        backprop_module(dYs[0])
+    def backprop(dY: Floats2d) -> List:
+        backprop_module(dY)
         return []
 
-    return [Y], backprop
+    return Y, backprop
 
 
-def _encode(model: DocsToVectors, words: List[str], is_train: bool) -> Tuple[Floats2d, Callable]:
+def _encode(model: WordsToVectors, words: List[str], is_train: bool) -> Tuple[Floats2d, Callable]:
     chars, lengths = code_points(words, max_chars=model.attrs["max_chars"])
     rows = model.ops.xp.asarray((chars % model.attrs["rows"]).astype("int64"))
     return run_module(model, rows, lengths, is_train=is_train)
 
 
-def _cached(model: DocsToVectors, words: List[str]) -> Floats2d:
+def _cached(model: WordsToVectors, words: List[str]) -> Floats2d:
     memo = torch_shim(model).memo
     # One immutable pair, replaced as a whole: threads may share the pipeline
     index, vectors = memo.get("words", ({}, model.ops.alloc2f(0, model.get_dim("nO"))))

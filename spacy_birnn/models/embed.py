@@ -2,80 +2,80 @@
 
 from typing import Any, Callable, List, Optional, Tuple
 
-from spacy.ml.featureextractor import FeatureExtractor
-from spacy.ml.staticvectors import StaticVectors
-from spacy.tokens import Doc
-from thinc.api import (
-    HashEmbed,
-    Maxout,
-    Model,
-    chain,
-    concatenate,
-    ragged2list,
-    with_array,
-)
-from thinc.types import Floats2d, Ints2d
+import numpy as np
+from thinc.api import Embed, HashEmbed, Model, chain, concatenate
+from thinc.types import Ints1d, Ints2d
 
-from ..checks import check_choice, check_positive, check_rate
-from ..errors import Errors
-from .features import by_word
-from .ops import with_torch_product
+from ..checks import check_positive, check_rate
+from .features import CASES, Words, by_word, case_of, word_id
 from .types import DocsToVectors
+from .vectors import word_vectors
 
-# Attributes of a word, whatever its context
-WHOLE_WORD_ATTRS = ("ORTH", "LOWER", "NORM")
 # Places of the filter that remembers the words of training: 100,000 words leave 1 in 10 unknown
 # words to pass as known
 FILTER_SIZE = 2**20
-LEXICAL_ATTRS = (*WHOLE_WORD_ATTRS, "PREFIX", "SUFFIX", "SHAPE")
+CASE_WIDTH = 16
 
 
 def build_word_char_embed(
     *,
     width: int,
-    attrs: List[str],
-    rows: List[int],
+    rows: int,
     word_dropout: float,
     chars: Optional[DocsToVectors],
 ) -> DocsToVectors:
-    """A vector for each token from its word alone: hashed lexical attributes, the vocab's static
-    vectors if it has any, and its characters, side by side, mixed by a maxout layer. Fits the
-    `embed` slot of `spacy.Tok2Vec.v2`. Each distinct word of a batch is embedded once.
+    """A vector for each token from its word alone. Side by side stand a vector of its own (trained,
+    in a hashed table), one for its case (lower, upper, title, mixed, with digits, other), its
+    static vector if the vocab has any (see `vectors.word_vectors`), and its characters. Fits the
+    `embed` slot of `spacy.Tok2Vec.v2` before an encoder that takes any width, such as
+    `spacy-birnn.BiRNNEncoder.v1`. Each distinct word of a batch is embedded once.
 
-    width (int): Width of the output and of each attribute's table. Recommended: 64 to 200.
-    attrs (List[str]): Attributes to embed, of ORTH, LOWER, NORM, PREFIX, SUFFIX and SHAPE.
-    rows (List[int]): Rows of each attribute's table. Recommended: 1000 to 10000.
-    word_dropout (float): Share of the batch's distinct words whose ORTH, LOWER and NORM are hidden
-        in a training step, so that the model learns to do without them (Gal and Ghahramani
-        2016). They are hidden at prediction too if training never showed the word. How a word is
-        written is never hidden. Recommended: 0.1 to 0.5.
+    width (int): Width of the word's own vector. Recommended: 50 to 200.
+    rows (int): Rows of its table. Recommended: 2000 to 20000, about as many as the training data
+        has words.
+    word_dropout (float): Share of the batch's distinct words whose own vector is hidden in a
+        training step, so that the model learns to do without it (Gal and Ghahramani 2016). It is
+        hidden at prediction too if training never showed the word. How a word is written is never
+        hidden. Recommended: 0.1 to 0.5.
     chars (Optional[Model[List[Doc], List[Floats2d]]]): A character encoder, such as
         `spacy-birnn.CharRNN.v1`. null for none.
-    RAISES (ValueError): E001 for impossible settings.
+    RAISES (ValueError): E001 for impossible settings, E014 for static vectors of another width than
+        in training, E017 for those that are not finite.
     """
     where = "spacy-birnn.WordCharEmbed.v1"
     check_positive("width", width, where=where)
+    check_positive("rows", rows, where=where)
     check_rate("word_dropout", word_dropout, where=where)
-    for attr in attrs:
-        check_choice("attrs", attr, LEXICAL_ATTRS, where=where)
-    if not attrs or len(rows) != len(attrs):
-        expected = f"as many numbers as attrs has names ({len(attrs)}, at least one)"
-        raise ValueError(
-            Errors.E001.format(name="rows", expected=expected, value=rows, where=where)
-        )
-    for n in rows:
-        check_positive("rows", n, where=where)
-    whole = [i for i, attr in enumerate(attrs) if attr in WHOLE_WORD_ATTRS]
-    tables = [HashEmbed(width, n, column=i, seed=8 + i) for i, n in enumerate(rows)]
-    lexical = chain(
-        FeatureExtractor(attrs),
-        with_array(chain(known_words(whole, word_dropout), concatenate(*tables))),
+    own = chain(
+        _word_ids(), known_words([0], word_dropout), HashEmbed(width, rows, column=0, seed=8)
     )
-    parts = [lexical, _vectors_if_any(width)]
-    if chars is not None:
-        parts.append(chars)
-    mix = with_array(Maxout(width, nP=3, normalize=True))
-    return with_torch_product(by_word(chain(concatenate(*parts), mix)))
+    case = chain(_cases(), Embed(CASE_WIDTH, len(CASES)))
+    parts = [own, case, word_vectors()]
+    if chars is not None and chars.name == "by_word":
+        # One list of words serves both
+        return by_word(concatenate(*parts, chars.layers[0]))
+    words = by_word(concatenate(*parts))
+    return words if chars is None else concatenate(words, chars)
+
+
+def _word_ids() -> Model[Words, Ints2d]:
+    """The hash of each word, digits as 0, shape (words, 1)."""
+
+    def forward(model: Model, words: Words, is_train: bool) -> Tuple[Ints2d, Callable]:
+        ids = np.array([word_id(word) for word in words.texts], dtype="uint64")
+        return model.ops.asarray(ids[:, None]), lambda d_ids: []
+
+    return Model("word_ids", forward)
+
+
+def _cases() -> Model[Words, Ints1d]:
+    """The case of each word, shape (words,)."""
+
+    def forward(model: Model, words: Words, is_train: bool) -> Tuple[Ints1d, Callable]:
+        cases = [case_of(word) for word in words.texts]
+        return model.ops.asarray1i(cases), lambda d_cases: []
+
+    return Model("word_case", forward)
 
 
 def known_words(
@@ -118,33 +118,3 @@ def _forward_known(
         else:
             ids[shown[row, place] == 0, column] = 0
     return ids, lambda d_ids: d_ids
-
-
-def _vectors_if_any(width: int) -> DocsToVectors:
-    """spaCy's static vectors, or a width of 0 where the vocab has none at initialization."""
-    return Model(
-        "vectors_if_any",
-        _forward_vectors,
-        init=_init_vectors,
-        layers=[chain(StaticVectors(width), ragged2list())],
-        dims={"nO": None},
-    )
-
-
-def _init_vectors(model: DocsToVectors, X=None, Y=None) -> None:
-    has_vectors = bool(X) and X[0].vocab.vectors_length > 0
-    if has_vectors:
-        model.layers[0].initialize(X=X)
-    model.set_dim("nO", model.layers[0].get_dim("nO") if has_vectors else 0)
-
-
-def _forward_vectors(
-    model: DocsToVectors, docs: List[Doc], is_train: bool
-) -> Tuple[List[Floats2d], Callable]:
-    expected = model.layers[0].layers[0].maybe_get_dim("nM")
-    if expected is None:
-        return [model.ops.alloc2f(len(doc), 0) for doc in docs], lambda dYs: []
-    found = docs[0].vocab.vectors_length
-    if found != expected:
-        raise ValueError(Errors.E014.format(found=found, expected=expected))
-    return model.layers[0](docs, is_train)

@@ -1,24 +1,86 @@
-"""From documents to the distinct words in them, and from words to characters."""
+"""From documents to the distinct words in them, and from words to what can be read off them."""
 
-from typing import Any, Callable, List, Tuple
+import re
+from functools import lru_cache
+from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 from spacy.attrs import ORTH
+from spacy.strings import hash_string
 from spacy.tokens import Doc
+from spacy.vocab import Vocab
 from thinc.api import Model
 from thinc.types import Floats2d
 
 from .types import DocsToVectors
 
+CASES = ("lower", "upper", "title", "mixed", "digits", "other")
+DIGIT = re.compile(r"\d")
 
-def distinct_words(docs: List[Doc]) -> Tuple[np.ndarray, np.ndarray]:
+
+class Words(NamedTuple):
+    """The distinct words of a batch, grouped by the vocab of their documents.
+
+    texts (List[str]): The words, those of the first vocab first.
+    vocabs (List[Tuple[Vocab, int]]): Each vocab, and how many of the words are of its documents.
+    """
+
+    texts: List[str]
+    vocabs: List[Tuple[Vocab, int]]
+
+
+# A vector for each word
+WordsToVectors = Model[Words, Floats2d]
+
+
+def distinct_words(docs: List[Doc]) -> Tuple[Words, np.ndarray]:
     """The distinct words of a batch.
 
-    RETURNS (Tuple[np.ndarray, np.ndarray]): Their ids in the string store, uint64, shape (words,);
-        and which of them each token is, shape (tokens,).
+    RETURNS (Tuple[Words, np.ndarray]): The words; and which of them each token is, int64, shape
+        (tokens,).
     """
-    orths = np.concatenate([doc.to_array(ORTH) for doc in docs] or [np.zeros(0, dtype="uint64")])
-    return np.unique(orths, return_inverse=True)
+    found = Words([], [])
+    which: List[np.ndarray] = [np.zeros(0, dtype="int64")] * len(docs)
+    by_vocab: Dict[int, List[int]] = {}
+    for i, doc in enumerate(docs):
+        by_vocab.setdefault(id(doc.vocab), []).append(i)
+    for places in by_vocab.values():
+        vocab = docs[places[0]].vocab
+        orths = [docs[i].to_array(ORTH) for i in places]
+        ids, rows = np.unique(np.concatenate(orths), return_inverse=True)
+        ends = np.cumsum([len(part) for part in orths])
+        for i, part in zip(places, np.split(rows + len(found.texts), ends[:-1])):
+            which[i] = part
+        found.texts.extend(vocab.strings[orth] for orth in ids.tolist())
+        found.vocabs.append((vocab, len(ids)))
+    return found, np.concatenate(which) if which else np.zeros(0, dtype="int64")
+
+
+def without_digits(word: str) -> str:
+    """The word with every digit as 0, so that all numbers of a form are one word."""
+    return DIGIT.sub("0", word)
+
+
+@lru_cache(maxsize=2**16)
+def word_id(word: str) -> int:
+    """The hash of a word with its digits as 0, an unsigned 64-bit integer."""
+    return hash_string(without_digits(word))
+
+
+@lru_cache(maxsize=2**16)
+def case_of(word: str) -> int:
+    """How a word is written, as an index of CASES."""
+    if word.islower():
+        name = "lower"
+    elif word.isupper():
+        name = "upper"
+    elif word[:1].isupper():
+        name = "title"
+    elif any(char.isupper() for char in word):
+        name = "mixed"
+    else:
+        name = "digits" if DIGIT.search(word) else "other"
+    return CASES.index(name)
 
 
 def code_points(words: List[str], *, max_chars: int) -> Tuple[np.ndarray, np.ndarray]:
@@ -37,12 +99,11 @@ def code_points(words: List[str], *, max_chars: int) -> Tuple[np.ndarray, np.nda
     return np.frombuffer(text, dtype="<u4"), np.array([len(w) for w in words], dtype="int64")
 
 
-def by_word(layer: DocsToVectors) -> DocsToVectors:
-    """Run a layer once on each distinct word of a batch, and copy its vectors to the tokens. The
-    layer must look at words only, never at their neighbours: it is given one document that lists
-    them. What the tokenizer says of one token, such as the NORM of a contraction, is not in it.
+def by_word(layer: WordsToVectors) -> DocsToVectors:
+    """Run a layer once on each distinct word of a batch, and copy its vectors to the tokens. What
+    the tokenizer says of one token, such as the NORM of a contraction, is not in it.
 
-    layer (Model[List[Doc], List[Floats2d]]): The layer to run.
+    layer (Model[Words, Floats2d]): The layer to run.
     """
     return Model(
         "by_word",
@@ -53,34 +114,28 @@ def by_word(layer: DocsToVectors) -> DocsToVectors:
     )
 
 
-def _word_list(docs: List[Doc]) -> Tuple[List[Doc], np.ndarray]:
-    words, which = distinct_words(docs)
-    if not len(words):
-        return [], which
-    vocab = docs[0].vocab
-    return [Doc(vocab, words=[vocab.strings[word] for word in words])], which
-
-
 def _init_by_word(model: DocsToVectors, X=None, Y=None) -> None:
-    model.layers[0].initialize(X=None if X is None else _word_list(X)[0] or X)
+    layer = model.layers[0]
+    layer.initialize(X=None if X is None else distinct_words(X)[0])
+    model.set_dim("nO", layer.get_dim("nO"), force=True)
 
 
 def _forward_by_word(
     model: DocsToVectors, docs: List[Doc], is_train: bool
 ) -> Tuple[List[Floats2d], Callable]:
     ops: Any = model.ops
-    listed, which = _word_list(docs)
+    words, which = distinct_words(docs)
     lengths = [len(doc) for doc in docs]
-    if not listed:
+    if not words.texts:
         return [ops.alloc2f(0, model.get_dim("nO")) for _ in docs], lambda dY: []
-    (vectors,), backprop_layer = model.layers[0](listed, is_train)
+    vectors, backprop_layer = model.layers[0](words, is_train)
     rows = ops.asarray1i(which)
     Y = ops.unflatten(vectors[rows], lengths)
 
     def backprop(dYs: List[Floats2d]) -> List[Doc]:
         d_vectors = ops.alloc2f(*vectors.shape)
         ops.scatter_add(d_vectors, rows, ops.flatten(dYs))
-        backprop_layer([d_vectors])
+        backprop_layer(d_vectors)
         return []
 
     return Y, backprop

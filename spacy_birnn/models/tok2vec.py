@@ -13,18 +13,18 @@ from .types import DocsToVectors
 
 def build_birnn_tok2vec(
     *,
-    width: int = 128,
+    width: int = 200,
     depth: int = 1,
     cell: str = "lstm",
     direction: str = "both",
     merge: str = "concat",
     stack: str = "interleaved",
-    dropout: Optional[float] = None,
-    locked_dropout: Optional[float] = None,
-    embed_width: int = 96,
-    embed_rows: int = 5000,
+    dropout: Optional[float] = 0.5,
+    locked_dropout: Optional[float] = 0.5,
+    embed_width: int = 100,
+    embed_rows: int = 10000,
     word_dropout: float = 0.3,
-    char_width: Optional[int] = 64,
+    char_width: Optional[int] = 50,
 ) -> DocsToVectors:
     """A character + word bidirectional RNN: `spacy-birnn.WordCharEmbed.v1` with
     `spacy-birnn.CharRNN.v1`, read by `spacy-birnn.BiRNNEncoder.v1`, with one flat set of options.
@@ -55,14 +55,14 @@ def build_birnn_tok2vec(
     check_rate("word_dropout", word_dropout, where=where)
     if char_width is not None:
         check_positive("char_width", char_width, where=where, even=True)
-    rows = [embed_rows] + [max(1, embed_rows // 2)] * 3
     return build_Tok2Vec_model(
         embed=build_word_char_embed(
             width=embed_width,
-            attrs=["NORM", "PREFIX", "SUFFIX", "SHAPE"],
-            rows=rows,
+            rows=embed_rows,
             word_dropout=word_dropout,
-            chars=None if char_width is None else build_char_rnn(width=char_width, cell=cell),
+            chars=None
+            if char_width is None
+            else build_char_rnn(width=char_width, cell=cell, dropout=dropout),
         ),
         encode=build_birnn_encoder(
             width=width,

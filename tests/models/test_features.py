@@ -2,6 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from spacy.tokens import Doc
+from spacy.vocab import Vocab
 from thinc.api import Model
 
 from spacy_birnn.models.features import by_word, code_points, distinct_words
@@ -30,19 +31,27 @@ def test_of_a_long_word_both_ends_are_read():
 def test_distinct_words(nlp):
     docs = [Doc(nlp.vocab, words=words) for words in (["b", "a"], [], ["a", "c", "b"])]
     words, which = distinct_words(docs)
-    assert sorted(nlp.vocab.strings[word] for word in words) == ["a", "b", "c"]
-    assert [nlp.vocab.strings[words[i]] for i in which] == ["b", "a", "a", "c", "b"]
-    assert [len(part) for part in distinct_words([])] == [0, 0]
+    assert sorted(words.texts) == ["a", "b", "c"] and words.vocabs == [(nlp.vocab, 3)]
+    assert [words.texts[i] for i in which] == ["b", "a", "a", "c", "b"]
+    words, which = distinct_words([])
+    assert (words.texts, words.vocabs, len(which)) == ([], [], 0)
+
+
+def test_distinct_words_of_several_vocabs(nlp):
+    other = Vocab()
+    docs = [Doc(nlp.vocab, words=["a", "b"]), Doc(other, words=["c", "a"]), Doc(nlp.vocab, ["b"])]
+    words, which = distinct_words(docs)
+    assert [words.texts[i] for i in which] == ["a", "b", "c", "a", "b"]
+    assert words.vocabs == [(nlp.vocab, 2), (other, 2)] and sorted(words.texts[:2]) == ["a", "b"]
 
 
 def test_a_layer_runs_once_on_each_word_and_its_gradient_is_summed(nlp):
     seen, gradients = [], []
 
-    def forward(model, docs, is_train):
-        (doc,) = docs
-        seen.append([token.text for token in doc])
-        vectors = np.array([[float(ord(token.text))] for token in doc], dtype="f")
-        return [vectors], lambda dYs: gradients.append(dYs[0]) or []
+    def forward(model, words, is_train):
+        seen.append(words.texts)
+        vectors = np.array([[float(ord(word))] for word in words.texts], dtype="f")
+        return vectors, lambda dY: gradients.append(dY) or []
 
     model = by_word(Model("ord", forward, dims={"nO": 1}))
     docs = [Doc(nlp.vocab, words=words) for words in (["b", "a"], [], ["a", "a"])]

@@ -26,8 +26,7 @@ HASHES = {
 WORD_CHAR = {
     "@architectures": "spacy-birnn.WordCharEmbed.v1",
     "width": 16,
-    "attrs": ["NORM", "SUFFIX"],
-    "rows": [100, 100],
+    "rows": 100,
     "word_dropout": 0.0,
     "chars": {"@architectures": "spacy-birnn.CharRNN.v1", "width": 8},
 }
@@ -42,7 +41,7 @@ SPACY_CHARS = {
 BIRNN = {"@architectures": "spacy-birnn.BiRNNEncoder.v1", "width": 16}
 TOK2VECS = {
     "birnn-encoder": {"embed": HASHES, "encode": BIRNN},
-    "word-char-embed": {"embed": WORD_CHAR, "encode": CNN},
+    "word-char-embed": {"embed": WORD_CHAR, "encode": {**CNN, "width": 40}},
     "both": {"embed": WORD_CHAR, "encode": BIRNN},
     "without-chars": {"embed": {**WORD_CHAR, "chars": None}, "encode": BIRNN},
     "chars-of-spacy": {"embed": {**WORD_CHAR, "chars": SPACY_CHARS}, "encode": BIRNN},

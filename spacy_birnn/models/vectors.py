@@ -1,0 +1,59 @@
+"""Static word vectors, found as a person would look a word up."""
+
+from typing import Callable, List, Tuple
+
+import numpy as np
+from spacy.strings import hash_string
+from spacy.vectors import Mode
+from spacy.vocab import Vocab
+from thinc.api import Model
+from thinc.types import Floats2d
+
+from ..errors import Errors
+from .features import Words, WordsToVectors, without_digits
+
+
+def word_vectors() -> WordsToVectors:
+    """The vector that a word's vocab has for it, or a width of 0 where the vocab has none at
+    initialization. Looked up are the word as it is written, in lower case, and both with digits as
+    0; the first that there is counts. Most published tables need that: those of lower-cased words
+    have nothing for names. A word without a vector has 0. Floret vectors have one for any word.
+
+    The vectors stay with the vocab, are not trained and not saved with the model.
+    """
+    return Model("word_vectors", _forward, init=_init, dims={"nO": None})
+
+
+def _init(model: WordsToVectors, X=None, Y=None) -> None:
+    width = X.vocabs[0][0].vectors_length if X is not None and X.vocabs else 0
+    model.set_dim("nO", width, force=True)
+    if width:
+        _forward(model, X, False)
+
+
+def _forward(model: WordsToVectors, words: Words, is_train: bool) -> Tuple[Floats2d, Callable]:
+    expected = model.get_dim("nO")
+    Y = np.zeros((len(words.texts), expected), dtype="float32")
+    end = 0
+    for vocab, n_words in words.vocabs if expected else ():
+        if vocab.vectors_length != expected:
+            raise ValueError(Errors.E014.format(found=vocab.vectors_length, expected=expected))
+        start, end = end, end + n_words
+        Y[start:end] = model.ops.to_numpy(_look_up(vocab, words.texts[start:end]))
+    if not np.isfinite(Y).all():
+        word = words.texts[int(np.isfinite(Y).all(axis=1).argmin())]
+        raise ValueError(Errors.E017.format(word=word))
+    return model.ops.asarray2f(Y), lambda dY: []
+
+
+def _look_up(vocab: Vocab, texts: List[str]) -> Floats2d:
+    vectors = vocab.vectors
+    if vectors.mode != Mode.default:
+        return vectors.get_batch(texts)
+    rows = np.full(len(texts), -1)
+    for spell in (str, str.lower, without_digits, lambda text: without_digits(text.lower())):
+        missing = np.flatnonzero(rows < 0)
+        rows[missing] = vectors.find(keys=[hash_string(spell(texts[i])) for i in missing])
+    found = vectors.data[rows]
+    found[rows < 0] = 0.0
+    return found
