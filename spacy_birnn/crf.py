@@ -118,6 +118,17 @@ class Chain:
     move: np.ndarray
 
 
+class KBest(NamedTuple):
+    """The best labellings of one sequence, the most probable first.
+
+    labels (np.ndarray): int64, shape (labellings, tokens).
+    log_probs (np.ndarray): Logarithm of the probability of each, shape (labellings,).
+    """
+
+    labels: np.ndarray
+    log_probs: np.ndarray
+
+
 class LabelledSpan(NamedTuple):
     """A stretch of tokens that all carry given labels.
 
@@ -237,6 +248,85 @@ def viterbi(scores: SequenceScores, allowed: Optional[np.ndarray] = None) -> np.
         if before is not None:
             labels[before] = pointers[now][np.arange(now.stop - now.start), labels[now]]
     return labels[order.back]
+
+
+def k_best(scores: SequenceScores, k: int, allowed: Optional[np.ndarray] = None) -> List[KBest]:
+    """The k best labellings of each sequence with their probabilities, by the list Viterbi
+    algorithm (Seshadri and Sundberg 1994, https://doi.org/10.1109/26.280844): where Viterbi keeps
+    for each label the best path that ends in it, this keeps the k best. Time is proportional to
+    tokens * labels^2 * k (without transitions tokens * labels * k), memory to tokens * labels * k.
+
+    scores (SequenceScores): The scores of the batch.
+    k (int): How many labellings, at least 1.
+    allowed (Optional[np.ndarray]): Labels that each token may take, bool, shape (tokens, labels).
+    RETURNS (List[KBest]): For each sequence its labellings; all that are possible if those are
+        fewer than k. The first is that of `viterbi`. A tie goes to the labelling whose last
+        differing label is lower. A sequence without tokens has one labelling, the empty one.
+    """
+    # The difference of large numbers: a probability needs the precision
+    emissions = scores.emissions.astype("float64")
+    if allowed is not None:
+        emissions[~allowed] = -np.inf
+    if scores.transitions is None:
+        # A constant a token changes no probability, and with 0 for its best label nothing is
+        # rounded in the sum of the best labelling
+        emissions -= _finite(emissions.max(axis=1, keepdims=True, initial=-np.inf))
+    log_z = posterior(replace(scores, emissions=emissions)).log_z
+    found = []
+    for rows, total in zip(np.split(emissions, np.cumsum(scores.lengths)[:-1]), log_z.tolist()):
+        if len(rows) and total > -np.inf:
+            labels, values = _list_viterbi(scores, rows, k)
+            found.append(KBest(labels, np.minimum(values - total, 0.0)))
+        else:
+            possible = int(total > -np.inf)
+            found.append(KBest(np.zeros((possible, len(rows)), "int64"), np.zeros(possible)))
+    return found
+
+
+def _list_viterbi(
+    scores: SequenceScores, emissions: np.ndarray, k: int
+) -> Tuple[np.ndarray, np.ndarray]:
+    """The k best labellings of one sequence of at least one token, which allows some, from its
+    emissions, shape (tokens, labels): int64, shape (labellings, tokens), and the score of each."""
+    n_labels = emissions.shape[1]
+    if scores.transitions is None:
+        # Whatever the label, the same paths are best before it: one row stands for all
+        into, start, end = np.zeros((1, n_labels)), np.zeros(n_labels), np.zeros(n_labels)
+    else:
+        into, start, end = scores.transitions.T, scores.chain[1], scores.chain[2]
+    # best[y, r] is the score of the path that comes r-th among those that end in the label y, and
+    # y * ranks + r its number
+    best = (emissions[0] + start)[:, None]
+    pointers = []
+    for row in emissions[1:]:
+        ranks = best.shape[1]
+        reached = best + into[:, :, None]  # (label, label before, rank)
+        paths, values = _largest(reached.reshape(len(into), -1), k)
+        pointers.append((paths.astype("int32"), ranks))
+        best = values + row[:, None]
+    paths, values = _largest((best + end[:, None]).reshape(1, -1), k)
+    labels = np.empty((paths.shape[1], len(emissions)), dtype="int64")
+    chosen, ranks = paths[0], best.shape[1]
+    for t in range(len(emissions) - 1, 0, -1):
+        labels[:, t], rank = np.divmod(chosen, ranks)
+        before, ranks = pointers[t - 1]
+        chosen = np.broadcast_to(before, (n_labels, before.shape[1]))[labels[:, t], rank]
+    labels[:, 0] = chosen
+    return labels, values[0]
+
+
+def _largest(values: np.ndarray, k: int) -> Tuple[np.ndarray, np.ndarray]:
+    """The columns of the k largest values of each row and these values, the largest first and of
+    equal ones the lower column. Columns of the result with nothing but -inf are left out."""
+    k = min(k, int((values > -np.inf).sum(axis=1).max()))
+    least = np.partition(values, -k, axis=1)[:, -k, None]
+    chosen, ties = values > least, values == least
+    room = k - chosen.sum(axis=1, keepdims=True)
+    chosen |= ties & (ties.cumsum(axis=1) <= room)
+    columns = np.nonzero(chosen)[1].reshape(-1, k)
+    largest = np.take_along_axis(values, columns, axis=1)
+    order = np.argsort(-largest, axis=1, kind="stable")
+    return np.take_along_axis(columns, order, axis=1), np.take_along_axis(largest, order, axis=1)
 
 
 def loss(

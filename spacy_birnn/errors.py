@@ -82,6 +82,15 @@ class Errors(metaclass=_WithCodes):
         "'{name}' was trained with {found} output labels, but {expected} are needed for its "
         "{n_labels} labels. The model and the labels come from different pipelines."
     )
+    E025 = (
+        "The span {text!r} has the label '{label}', which '{name}' does not have, so it can't say "
+        "how probable it is. It has: {labels}. Give the span one of these: "
+        "Span(doc, start, end, label=...)."
+    )
+    E026 = (
+        "The span {text!r} is of another document than the one that '{name}' got, which begins "
+        "{begin!r}. Make it of the same one: Span(doc, start, end, label=...)."
+    )
     # Pretraining
     E050 = (
         "'spacy-birnn.PretrainBiLM.v1' needs a tok2vec that ends in 'spacy-birnn.BiRNNEncoder.v1', "

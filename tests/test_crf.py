@@ -135,6 +135,56 @@ def test_a_tie_goes_to_the_lower_label(chained):
     assert crf.viterbi(scores, allowed).tolist() == [1] * 5
 
 
+@given(problems(), st.sampled_from([1, 2, 5, 1000]))
+def test_the_k_best_are_those_of_enumeration(problem, k):
+    scores, allowed = problem
+    found = crf.k_best(scores, k, allowed)
+    best = crf.viterbi(scores, allowed)
+    log_z, _, _ = enumerate_posterior(scores, allowed)
+    assert len(found) == len(scores.lengths)
+    for i, (first, paths) in enumerate(enumerate_paths(scores, allowed)):
+        labels, log_probs = found[i]
+        by_path = {path: score - log_z[i] for path, score in paths}
+        expected = sorted(by_path.values(), reverse=True)[:k]
+        np.testing.assert_allclose(log_probs, expected, atol=1e-9)
+        assert labels.shape == (len(expected), scores.lengths[i])
+        listed = [tuple(path) for path in labels.tolist()]
+        assert len(set(listed)) == len(listed)
+        np.testing.assert_allclose(log_probs, [by_path[path] for path in listed], atol=1e-9)
+        if listed:
+            assert listed[0] == tuple(best[first : first + len(listed[0])].tolist())
+        if 0 < len(paths) <= k:
+            assert np.exp(log_probs).sum() == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("chained", [True, False])
+def test_ties_among_the_k_best_go_to_the_lower_label(chained):
+    """From the end, as in the best path."""
+    scores = make_scores(np.random.default_rng(0), 3, [2, 0], scale=0.0, chained=chained)
+    expected = sorted(product(range(3), repeat=2), key=lambda path: path[::-1])
+    for k in range(1, 12):
+        labels, log_probs = crf.k_best(scores, k)[0]
+        assert [tuple(path) for path in labels.tolist()] == expected[:k]
+        np.testing.assert_allclose(log_probs, np.log(1 / 9), atol=1e-12)
+
+
+@pytest.mark.parametrize("chained", [True, False])
+def test_the_k_best_of_a_long_sequence(chained):
+    """In float32, as the model gives them, whose sums would not tell such labellings apart."""
+    scores = make_scores(np.random.default_rng(0), 4, [1, 3000], scale=20.0, chained=chained)
+    for name in PARTS if chained else PARTS[:1]:
+        setattr(scores, name, getattr(scores, name).astype("float32"))
+    _, (labels, log_probs) = crf.k_best(scores, 20)
+    assert labels[0].tolist() == crf.viterbi(scores)[1:].tolist()
+    assert len({tuple(path) for path in labels.tolist()}) == 20
+    assert (np.diff(log_probs) <= 0).all() and log_probs[0] < 0
+    # Another way to the probability: that of the best labelling alone, over that of all
+    alone = np.eye(4, dtype=bool)[crf.viterbi(scores)]
+    exact = replace(scores, emissions=scores.emissions.astype("float64"))
+    expected = crf.posterior(exact, alone).log_z - crf.posterior(exact).log_z
+    assert log_probs[0] == pytest.approx(expected[1], abs=1e-7)
+
+
 @given(problems(), st.sampled_from([0.3, 0.7, 1.0]), st.integers(0, 100))
 def test_loss_and_gradient_are_those_of_enumeration(problem, share, seed):
     scores, allowed = problem
@@ -220,6 +270,8 @@ def test_no_sequences_and_empty_sequences(chained):
         assert found.log_z.tolist() == [0.0] * len(lengths)
         assert found.marginals.shape == (0, 2)
         assert crf.viterbi(scores).shape == (0,)
+        listed = [(best.labels.shape, best.log_probs.tolist()) for best in crf.k_best(scores, 3)]
+        assert listed == [((1, 0), [0.0])] * len(lengths)
         assert crf.loss(scores, np.ones((0, 2), dtype=bool))[0] == 0
 
 
@@ -231,6 +283,8 @@ def test_a_sequence_that_allows_nothing_is_left_out(chained):
     found = crf.posterior(scores, allowed)
     assert np.isinf(found.log_z).tolist() == [False, True, False, False]
     assert not found.marginals[2:5].any()
+    listed = [best.labels.shape for best in crf.k_best(scores, 9, allowed)]
+    assert listed == [(4, 2), (0, 3), (1, 0), (2, 1)]
     gold = np.ones((6, 2), dtype=bool)
     gold[[0, 2], 1] = False
     others = replace(scores, emissions=scores.emissions[[0, 1, 5]], lengths=np.array([2, 0, 1]))
@@ -295,6 +349,10 @@ def test_extreme_scores_are_exact(scale, seed, masked, forbidden):
     log_z, marginals, _ = enumerate_posterior(scores, allowed)
     np.testing.assert_allclose(found.log_z, log_z, atol=1e-6)
     np.testing.assert_allclose(found.marginals, marginals, atol=1e-6)
+    listed = crf.k_best(scores, 9, allowed)
+    for best, total, (_, paths) in zip(listed, log_z, enumerate_paths(scores, allowed)):
+        expected = sorted((score - total for _, score in paths), reverse=True)[:9]
+        np.testing.assert_allclose(best.log_probs, expected, atol=1e-6)
 
 
 def test_a_long_sequence_neither_overflows_nor_vanishes():

@@ -9,7 +9,7 @@ from spacy.pipeline import Morphologizer
 from spacy.training import Example
 from thinc.api import Model
 
-from .sequence import SOFTMAX_MODEL, SequenceLabeller
+from .sequence import SOFTMAX_MODEL, TokenLabeller
 
 
 @Language.factory(
@@ -45,7 +45,7 @@ def make_birnn_morphologizer(
     )
 
 
-class BiRNNMorphologizer(SequenceLabeller, Morphologizer):
+class BiRNNMorphologizer(TokenLabeller, Morphologizer):
     """Sets `token.morph` and `token.pos`. Labels, settings and annotation are those of spaCy's
     `Morphologizer`; the model and the loss are our own."""
 

@@ -252,22 +252,63 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         docs (Iterable[Doc]): The documents.
         predicted (Iterable[Entities]): What `predict` returned for them.
         """
-        labels = self.labels
-        for doc, (spans, scores) in zip(docs, predicted):
-            given = {(ent.start, ent.end): ent for ent in doc.ents}
-            # What was given stands with its own id and certainty, also if the model has its label
-            found: List[Tuple[Span, Optional[float]]] = [
-                (Span(doc, span.start, span.end, labels[span.label]), score)
-                for span, score in zip(spans, [None] * len(spans) if scores is None else scores)
-                if (span.start, span.end) not in given
-            ]
-            found += [(ent, get_confidence(ent)) for ent in given.values()]
-            found.sort(key=lambda pair: pair[0].start)
+        for doc, entities in zip(docs, predicted):
+            found = self._with_given(doc, entities)
             ents = [ent for ent, _ in found]
             doc.set_ents(ents, blocked=_blocked(doc), default="outside")
             if self.cfg["confidence"]:
                 values = [1.0 if value is None else value for _, value in found]
                 doc.spans[CONFIDENCE_KEY] = EntityGroup(doc, ents, values)
+
+    def read_tags(self, doc: Doc, tags: np.ndarray) -> List[Span]:
+        """The entities that `set_annotations` would set."""
+        found = self._with_given(doc, Entities(self.scheme.decode(tags), None))
+        return [ent for ent, _ in found]
+
+    def span_probabilities(self, doc: Doc, spans: Iterable[Span]) -> List[float]:
+        """The exact probability of each of some spans: that the document has this entity, with
+        these bounds and this label, whether or not it would be found. The document is not modified.
+
+        What is set on the document is respected as in `predict`, and the probabilities are those
+        given that: after the component has run, what it found is certain. Ask of a document that
+        has been through the pipeline up to this component.
+
+        doc (Doc): The document.
+        spans (Iterable[Span]): Spans of this document with one of the component's labels. They may
+            overlap.
+        RETURNS (List[float]): The probability of each; 0.0 for what can't be an entity.
+        RAISES (ValueError): E010 before initialization, E025 for a label that the component does
+            not have, E026 for a span of another document.
+        """
+        self._require_weights()
+        wanted = [self._entity_span(doc, span) for span in spans]
+        posterior = crf.posterior(self._scores([doc]), self.allowed_mask([doc]))
+        sequence = _Sequence(cast(Chain, posterior.chain), self.scheme, 0, len(doc))
+        return [sequence.probability(s) if s.start < s.end else 0.0 for s in wanted]
+
+    def _entity_span(self, doc: Doc, span: Span) -> EntitySpan:
+        names = {"text": span.text, "name": self.name}
+        if span.doc is not doc:
+            raise ValueError(Errors.E026.format(begin=doc[:5].text, **names))
+        labels = self.labels
+        if span.label_ not in labels:
+            known = ", ".join(labels)
+            raise ValueError(Errors.E025.format(label=span.label_, labels=known, **names))
+        return EntitySpan(span.start, span.end, labels.index(span.label_))
+
+    def _with_given(self, doc: Doc, entities: Entities) -> List[Tuple[Span, Optional[float]]]:
+        """All entities of a document in order, each with its probability if that is known. What was
+        given stands with its own id and certainty, also if the model has its label."""
+        spans, scores = entities
+        labels = self.labels
+        given = {(ent.start, ent.end): ent for ent in doc.ents}
+        found: List[Tuple[Span, Optional[float]]] = [
+            (Span(doc, span.start, span.end, labels[span.label]), score)
+            for span, score in zip(spans, [None] * len(spans) if scores is None else scores)
+            if (span.start, span.end) not in given
+        ]
+        found += [(ent, get_confidence(ent)) for ent in given.values()]
+        return sorted(found, key=lambda pair: pair[0].start)
 
 
 class _Sequence(NamedTuple):

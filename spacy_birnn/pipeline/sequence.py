@@ -10,7 +10,7 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model, Optimizer
 
 from .. import crf
-from ..checks import check_rate, check_smoothing
+from ..checks import check_positive, check_rate, check_smoothing
 from ..crf import SequenceScores
 from ..errors import Errors
 from .rehearsal import Rehearsing
@@ -30,9 +30,10 @@ CRF_MODEL = {**SOFTMAX_MODEL, "output": "crf"}
 class SequenceLabeller(Rehearsing):
     """Labels each token with a model that scores sequences (`spacy-birnn.SequenceTagger.v1`).
 
-    A subclass says which tags agree with an example's annotation (`gold_mask`). If its tags are not
-    its labels, it says how many there are (`n_tags`); if they depend on one another or on the
-    document, it overrides `constrain` and `allowed_mask`; if they mean more than that, `decode`.
+    A subclass says which tags agree with an example's annotation (`gold_mask`) and what a sequence
+    of tags means to a user (`read_tags`). If its tags are not its labels, it says how many there
+    are (`n_tags`); if they depend on one another or on the document, it overrides `constrain` and
+    `allowed_mask`; if they mean more than that, `decode`.
     """
 
     def __init__(self, vocab: Vocab, model: Model, name: str, **settings: Any):
@@ -69,6 +70,10 @@ class SequenceLabeller(Rehearsing):
         """The tags that the documents leave possible: bool, shape (tokens, n_tags). None: all."""
         return None
 
+    def read_tags(self, doc: Doc, tags: np.ndarray) -> List[Any]:
+        """What a possible sequence of tags, int, shape (tokens,), says of a document."""
+        raise NotImplementedError  # pragma: no cover
+
     def decode(self, docs: List[Doc], scores: SequenceScores) -> List[Any]:
         """What `set_annotations` takes for each document: here the tag of each token."""
         tags = crf.viterbi(scores, self.allowed_mask(docs))
@@ -83,7 +88,33 @@ class SequenceLabeller(Rehearsing):
         docs = list(docs)
         if not docs:
             return []
-        return self.decode(docs, self.constrain(self._finite(self.model.predict(docs))))
+        return self.decode(docs, self._scores(docs))
+
+    def k_best(self, docs: Iterable[Doc], k: int) -> List[List[Tuple[List[Any], float]]]:
+        """The k most probable labellings of each document, without modifying it. What is set on a
+        document is respected as in `predict`, and the probabilities are those given that.
+
+        docs (Iterable[Doc]): The documents.
+        k (int): How many labellings, at least 1.
+        RETURNS (List[List[Tuple[List[Any], float]]]): For each document its labellings, the most
+            probable first, each with its probability; all that are possible if those are fewer
+            than k. A labelling is the list of `birnn_ner`'s entities (`Span`), or a label for each
+            token. An empty document has one, which is empty.
+        RAISES (ValueError): E001 for an impossible k, E010 before initialization.
+        """
+        check_positive("k", k, where=self.name)
+        self._require_weights()
+        docs = list(docs)
+        if not docs:
+            return []
+        found = crf.k_best(self._scores(docs), k, self.allowed_mask(docs))
+        return [
+            [
+                (self.read_tags(doc, tags), probability)
+                for tags, probability in zip(best.labels, np.exp(best.log_probs).tolist())
+            ]
+            for doc, best in zip(docs, found)
+        ]
 
     def update(
         self,
@@ -167,10 +198,39 @@ class SequenceLabeller(Rehearsing):
             raise ValueError(Errors.E021.format(label=label, name=self.name, labels=known))
         return labels[label]
 
+    def _scores(self, docs: List[Doc]) -> SequenceScores:
+        """What the model says of at least one document, without what the tagging scheme forbids."""
+        return self.constrain(self._finite(self.model.predict(docs)))
+
     def _finite(self, scores: SequenceScores) -> SequenceScores:
         if not np.isfinite(scores.emissions.sum()):
             raise ValueError(Errors.E022.format(name=self.name))
         return scores
+
+
+class TokenLabeller(SequenceLabeller):
+    """A `SequenceLabeller` whose tags are its labels. Among several base classes it comes first."""
+
+    def read_tags(self, doc: Doc, tags: np.ndarray) -> List[str]:
+        """The label of each token."""
+        labels = self.labels
+        return [labels[tag] for tag in tags.tolist()]
+
+    def label_probabilities(self, docs: Iterable[Doc]) -> List[np.ndarray]:
+        """The probability of each label at each token, without modifying the documents.
+
+        docs (Iterable[Doc]): The documents.
+        RETURNS (List[np.ndarray]): For each document an array of shape (tokens, labels), with the
+            labels in the order of `labels`. Each row sums to 1.
+        RAISES (ValueError): E010 before initialization.
+        """
+        self._require_weights()
+        docs = list(docs)
+        if not docs:
+            return []
+        scores = self._scores(docs)
+        marginals = crf.posterior(scores, self.allowed_mask(docs)).marginals
+        return np.split(marginals, np.cumsum(scores.lengths)[:-1])
 
 
 def _has_head(model: Model) -> bool:

@@ -8,7 +8,7 @@ from spacy.pipeline import Tagger
 from spacy.training import Example, validate_get_examples
 from thinc.api import Model
 
-from .sequence import SOFTMAX_MODEL, SequenceLabeller
+from .sequence import SOFTMAX_MODEL, TokenLabeller
 
 
 @Language.factory(
@@ -44,7 +44,7 @@ def make_birnn_tagger(
     )
 
 
-class BiRNNTagger(SequenceLabeller, Tagger):
+class BiRNNTagger(TokenLabeller, Tagger):
     """Sets `token.tag`. Labels, settings and annotation are those of spaCy's `Tagger`; the model
     and the loss are our own."""
 

@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict
 import numpy as np
 import pytest
 import spacy
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 from spacy.training import Example, offsets_to_biluo_tags
 from spacy.util import load_config, load_model_from_config
 from thinc.api import Adam, fix_random_seed
@@ -162,6 +162,19 @@ def skip_unless_of_tokens(case):
 def skip_unless_it_scores_labels(case):
     if not case.scores_labels:
         pytest.skip("its model does not give labels scores")
+
+
+def skip_unless_it_labels_tokens(case):
+    if not (case.of_tokens and case.scores_labels):
+        pytest.skip("it does not choose a label for each token")
+
+
+def readable(labellings):
+    """Spans by value, labels as they are."""
+    return [
+        ([(x.start, x.end, x.label_) if isinstance(x, Span) else x for x in found], probability)
+        for found, probability in labellings
+    ]
 
 
 # Setting up
@@ -597,6 +610,77 @@ def test_prediction_does_not_touch_the_documents(case, trained_once):
     before = doc.to_bytes()
     trained_once.get_pipe("pipe").predict([doc])
     assert doc.to_bytes() == before
+
+
+# The k best labellings
+
+
+def test_the_best_labelling_is_the_one_that_is_predicted(case, trained, mixed_texts):
+    skip_unless_it_labels_tokens(case)
+    pipe = trained.get_pipe("pipe")
+    if case.factory == "birnn_ner":
+        pipe.cfg["threshold"] = None
+    for text in mixed_texts:
+        doc = trained.make_doc(text)
+        (predicted,) = pipe.predict([doc])
+        if case.factory == "birnn_ner":
+            expected = [(s.start, s.end, pipe.labels[s.label]) for s in predicted.spans]
+        else:
+            expected = [pipe.labels[tag] for tag in predicted]
+        ((found, probability),) = readable(pipe.k_best([doc], 1)[0])
+        assert found == expected and 0 < probability <= 1
+
+
+def test_the_k_best_are_sorted_and_do_not_depend_on_the_batch(case, trained_once, mixed_texts):
+    skip_unless_it_labels_tokens(case)
+    pipe = trained_once.get_pipe("pipe")
+    docs = [trained_once.make_doc(text) for text in mixed_texts]
+    together = [readable(found) for found in pipe.k_best(docs, 5)]
+    for doc, labellings in zip(docs, together):
+        values = [probability for _, probability in labellings]
+        assert values == sorted(values, reverse=True) and 0 < sum(values) <= 1 + 1e-9
+        assert 1 <= len(labellings) <= 5
+        if not len(doc):
+            assert labellings == [([], 1.0)]
+        alone = readable(pipe.k_best([doc], 5)[0])
+        assert [found for found, _ in alone] == [found for found, _ in labellings]
+        assert [p for _, p in alone] == pytest.approx(values, abs=1e-5)
+
+
+def test_all_labellings_of_a_token_are_certain_together(case, trained_once):
+    skip_unless_it_labels_tokens(case)
+    pipe = trained_once.get_pipe("pipe")
+    ner = case.factory == "birnn_ner"
+    (labellings,) = pipe.k_best([trained_once.make_doc("Oslo")], 1000)
+    assert len(labellings) == len(pipe.labels) + ner  # one more has no entity
+    assert sum(probability for _, probability in labellings) == pytest.approx(1, abs=1e-9)
+
+
+def test_the_k_best_of_no_documents(case, trained_once):
+    skip_unless_it_labels_tokens(case)
+    assert trained_once.get_pipe("pipe").k_best([], 3) == []
+
+
+def test_asking_for_the_k_best_does_not_touch_the_documents(case, trained_once):
+    skip_unless_it_labels_tokens(case)
+    doc = trained_once.make_doc("Anna flew to Oslo")
+    before = doc.to_bytes()
+    trained_once.get_pipe("pipe").k_best([doc], 3)
+    assert doc.to_bytes() == before
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, "2", True, None])
+def test_an_impossible_k_is_named(case, trained_once, k):
+    skip_unless_it_labels_tokens(case)
+    with pytest.raises(ValueError, match=f"BIRNN-E001.*'k'.*{k}.*'pipe'"):
+        trained_once.get_pipe("pipe").k_best([trained_once.make_doc("Oslo")], k)
+
+
+def test_the_k_best_before_initialization_are_refused(case, blank):
+    skip_unless_it_labels_tokens(case)
+    nlp = blank()
+    with pytest.raises(ValueError, match="BIRNN-E010.*pipe"):
+        nlp.get_pipe("pipe").k_best([nlp.make_doc("Oslo")], 2)
 
 
 # Saving and loading

@@ -127,3 +127,17 @@ def test_smoothing_needs_softmax(nlp, tiny_tok2vec):
     model = {"tok2vec": tiny_tok2vec, "output": "crf"}
     with pytest.raises(ValueError, match="BIRNN-E004.*0.2.*crf"):
         nlp.add_pipe("birnn_morphologizer", config={"model": model, "label_smoothing": 0.2})
+
+
+def test_probabilities_are_those_of_the_labels_in_their_order(nlp, morphologizer, make_examples_of):
+    nlp.initialize(lambda: make_examples_of(["NOUN", "VERB", "ADP"], ["Case=Nom", "", ""]))
+    bias = np.array([1.0, 3.0, 2.0], dtype="f")
+    morphologizer.model.get_ref("output_layer").set_param("b", bias)  # W is 0
+    assert morphologizer.labels == ("Case=Nom|POS=NOUN", "POS=VERB", "POS=ADP")
+    doc = nlp.make_doc("a")
+    expected = np.exp(bias) / np.exp(bias).sum()
+    (probabilities,) = morphologizer.label_probabilities([doc])
+    np.testing.assert_allclose(probabilities, [expected], atol=1e-6)
+    (found,) = morphologizer.k_best([doc], 2)
+    assert [labels for labels, _ in found] == [["POS=VERB"], ["POS=ADP"]]
+    assert [value for _, value in found] == pytest.approx([expected[1], expected[2]])

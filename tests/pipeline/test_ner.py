@@ -241,12 +241,13 @@ def test_an_unknown_scheme_is_named(nlp):
 # Confidence
 
 
-def probabilities(ner, doc):
-    """Each span's probability, by enumeration of all labellings that are legal and allowed."""
+def labellings(ner, doc):
+    """Each set of entities with its probability, by enumeration of all labellings that are legal
+    and allowed."""
     scheme, legal = ner.scheme, ner.scheme.legal()
     scores, allowed = ner.model.predict([doc]), ner.allowed_mask([doc])
     parts = scores.constrained(legal)
-    total, of_span = -np.inf, {}
+    found = []
     for tags in product(range(scheme.n_tags), repeat=len(doc)):
         if allowed is not None and not allowed[range(len(doc)), tags].all():
             continue
@@ -254,10 +255,18 @@ def probabilities(ner, doc):
         score += parts.start[tags[0]] + parts.end[tags[-1]]
         score += parts.transitions[tags[:-1], tags[1:]].sum()
         if score > -np.inf:
-            total = np.logaddexp(total, score)
-            for span in scheme.decode(np.array(tags)):
-                of_span[span] = np.logaddexp(of_span.get(span, -np.inf), score)
-    return {span: np.exp(score - total) for span, score in of_span.items()}
+            found.append((scheme.decode(np.array(tags)), score))
+    total = np.logaddexp.reduce([score for _, score in found])
+    return [(spans, np.exp(score - total)) for spans, score in found]
+
+
+def probabilities(ner, doc):
+    """Each span's probability, by the same enumeration."""
+    of_span = {}
+    for spans, probability in labellings(ner, doc):
+        for span in spans:
+            of_span[span] = of_span.get(span, 0.0) + probability
+    return of_span
 
 
 @pytest.mark.parametrize("output", ["crf", "softmax"])
@@ -290,6 +299,134 @@ def test_confidence_is_that_given_the_entities_that_are_set(random_ner, scheme):
                 assert ent._.confidence == pytest.approx(expected[span], abs=1e-5)
                 checked += 1
     assert checked > 2
+
+
+# The k best labellings, and the probability of any span
+
+
+def values(ents):
+    return tuple((ent.start, ent.end, ent.label_) for ent in ents)
+
+
+@pytest.mark.parametrize("output", ["crf", "softmax"])
+@pytest.mark.parametrize("scheme, labels", [("BILUO", ["GPE"]), ("BIO", LABELS)])
+def test_the_k_best_are_those_of_enumeration(random_ner, scheme, labels, output):
+    """No two labellings have the same entities."""
+    nlp = random_ner(labels, scale=0.5, scheme=scheme, model={"output": output})
+    ner = nlp.get_pipe("birnn_ner")
+    for n in (1, 2, 4, 4, 4):
+        doc = Doc(nlp.vocab, words=random_words(n))
+        expected = {
+            tuple((s.start, s.end, labels[s.label]) for s in found): probability
+            for found, probability in labellings(ner, doc)
+        }
+        assert len(expected) == len(labellings(ner, doc))
+        for k in (1, 7, 10**6):
+            found = [(values(ents), probability) for ents, probability in ner.k_best([doc], k)[0]]
+            assert len(found) == min(k, len(expected))
+            best = sorted(expected.values(), reverse=True)[:k]
+            assert [probability for _, probability in found] == pytest.approx(best, abs=1e-6)
+            assert dict(found) == pytest.approx({e: expected[e] for e, _ in found}, abs=1e-6)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_k_best_are_what_would_be_set(random_ner, scheme):
+    """Around the entities that are set, which keep their ids, and the blocked tokens."""
+    nlp = random_ner(scheme=scheme)
+    ner = nlp.get_pipe("birnn_ner")
+    doc = preset_document(nlp)
+    before, saved = ids(doc), doc.to_bytes()
+    (found,) = ner.k_best([doc], 20)
+    assert doc.to_bytes() == saved
+    assert len({values(ents) for ents, _ in found}) == 20
+    for ents, _ in found:
+        copy = doc.copy()
+        copy.set_ents(ents)  # refuses what overlaps
+        assert before <= ids(copy) and list(values(ents)) == spans(copy)
+        assert not any(20 <= i < 24 or i == 30 for ent in ents for i in range(ent.start, ent.end))
+    ner(doc)
+    assert ids(doc) == {(e.start, e.end, e.label_, e.kb_id_, e.id_) for e in found[0][0]}
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("scheme, labels", [("BILUO", ["GPE"]), ("BIO", LABELS)])
+def test_the_probability_of_a_span_is_that_of_the_labellings_that_have_it(
+    random_ner, scheme, labels, given
+):
+    """Whether found or not, and also given an entity and white space."""
+    nlp = random_ner(labels, scale=0.5, scheme=scheme)
+    ner = nlp.get_pipe("birnn_ner")
+    words = random_words(5)
+    if given:
+        words[0] = " "
+    doc = Doc(nlp.vocab, words=words)
+    if given:
+        doc.set_ents([Span(doc, 2, 4, label="GPE")], default="missing")
+    saved = doc.to_bytes()
+    (every,) = ner.k_best([doc], 10**6)
+    assert sum(probability for _, probability in every) == pytest.approx(1)
+    asked = [
+        Span(doc, start, end, label=label)
+        for start, end in product(range(5), range(1, 6))
+        for label in labels
+        if start < end
+    ]
+    expected = [
+        sum(p for ents, p in every if (span.start, span.end, span.label_) in values(ents))
+        for span in asked
+    ]
+    found = ner.span_probabilities(doc, asked)
+    assert all(isinstance(value, float) for value in found)
+    assert found == pytest.approx(expected, abs=1e-9)
+    assert (0.0 in found) == given and (1.0 in np.round(found, 9)) == given
+    assert doc.to_bytes() == saved
+
+
+def test_the_probability_of_what_is_found_is_its_confidence(random_ner):
+    nlp = random_ner(**MANY)
+    words = random_words(30)
+    asked, doc = Doc(nlp.vocab, words=words), nlp(Doc(nlp.vocab, words=words))
+    assert len(doc.ents) > 3
+    found = [Span(asked, ent.start, ent.end, label=ent.label) for ent in doc.ents]
+    expected = [ent._.confidence for ent in doc.ents]
+    assert nlp.get_pipe("birnn_ner").span_probabilities(asked, found) == expected
+
+
+def test_spans_that_are_no_entity(random_ner):
+    nlp = random_ner()
+    ner = nlp.get_pipe("birnn_ner")
+    doc = preset_document(nlp)
+    blocked, overlapping = Span(doc, 19, 21, label="GPE"), Span(doc, 5, 8, label="GPE")
+    unknown, nothing = Span(doc, 12, 15, label="ORG"), Span(doc, 1, 1, label="ORG")
+    asked = [blocked, overlapping, unknown, nothing]
+    assert ner.span_probabilities(doc, asked) == [0.0] * 4
+    assert ner.span_probabilities(doc, []) == []
+    empty = Doc(nlp.vocab)
+    assert ner.span_probabilities(empty, [Span(empty, 0, 0, label="ORG")]) == [0.0]
+
+
+@pytest.mark.parametrize("label", ["LAW", ""])
+def test_a_span_with_a_label_that_it_does_not_have_is_named(random_ner, label):
+    nlp = random_ner()
+    doc = Doc(nlp.vocab, words=["w1", "w2"])
+    with pytest.raises(ValueError, match=f"BIRNN-E025.*'w2'.*'{label}'.*birnn_ner.*GPE, ORG"):
+        nlp.get_pipe("birnn_ner").span_probabilities(doc, [Span(doc, 1, 2, label=label)])
+
+
+def test_a_span_of_another_document_is_named(random_ner):
+    nlp = random_ner()
+    doc, other = Doc(nlp.vocab, words=["w1", "w2"]), Doc(nlp.vocab, words=["w1", "w2"])
+    with pytest.raises(ValueError, match="BIRNN-E026.*'w2'.*birnn_ner.*'w1 w2"):
+        nlp.get_pipe("birnn_ner").span_probabilities(doc, [Span(other, 1, 2, label="GPE")])
+
+
+def test_the_probability_of_a_span_before_initialization_is_refused(nlp):
+    doc = Doc(nlp.vocab, words=["w1"])
+    with pytest.raises(ValueError, match="BIRNN-E010.*birnn_ner"):
+        nlp.add_pipe("birnn_ner").span_probabilities(doc, [Span(doc, 0, 1, label="GPE")])
+
+
+# Confidence that is kept
 
 
 def test_confidence_survives_saving(random_ner):

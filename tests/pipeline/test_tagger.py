@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import pytest
 from spacy.tokens import Doc
@@ -155,3 +157,54 @@ def test_labels_that_are_one_text_are_refused(make_tagger, nlp):
     tagger = make_tagger(labels=())
     with pytest.raises(ValueError, match="BIRNN-E020.*'NN'"):
         tagger.initialize(lambda: [], labels="NN")
+
+
+# The k best labellings, and the probability of each label
+
+
+@pytest.mark.parametrize("output", ["softmax", "crf"])
+def test_the_k_best_and_the_labels_are_those_of_enumeration(make_tagger, nlp, output):
+    tagger = make_tagger(model={"output": output})
+    doc = Doc(nlp.vocab, words=["w1", "w2", "w3", "w4"])
+    scores = tagger.model.predict([doc])
+    of_labels, marginals = {}, np.zeros((4, 3))
+    for tags in product(range(3), repeat=4):
+        score = scores.emissions[range(4), tags].astype("float64").sum()
+        if output == "crf":
+            transitions, start, end = scores.chain
+            score += start[tags[0]] + end[tags[-1]] + transitions[tags[:-1], tags[1:]].sum()
+        of_labels[tags] = np.exp(score)
+    total = sum(of_labels.values())
+    for tags, value in of_labels.items():
+        marginals[range(4), tags] += value / total
+    expected = {
+        tuple(tagger.labels[tag] for tag in tags): value / total
+        for tags, value in of_labels.items()
+    }
+    for k in (1, 5, 81, 1000):
+        found = [(tuple(labels), value) for labels, value in tagger.k_best([doc], k)[0]]
+        assert len(dict(found)) == len(found) == min(k, 81)
+        assert dict(found) == pytest.approx({labels: expected[labels] for labels, _ in found})
+        best = sorted(expected.values(), reverse=True)[:k]
+        assert [value for _, value in found] == pytest.approx(best)
+    (probabilities,) = tagger.label_probabilities([doc])
+    np.testing.assert_allclose(probabilities, marginals, atol=1e-6)
+
+
+@pytest.mark.parametrize("output", ["softmax", "crf"])
+def test_label_probabilities_do_not_depend_on_the_batch(make_tagger, nlp, mixed_texts, output):
+    tagger = make_tagger(model={"output": output})
+    docs = [nlp.make_doc(text) for text in mixed_texts]
+    saved = [doc.to_bytes() for doc in docs]
+    together = tagger.label_probabilities(docs)
+    assert [doc.to_bytes() for doc in docs] == saved
+    assert [found.shape for found in together] == [(len(doc), 3) for doc in docs]
+    for doc, found in zip(docs, together):
+        np.testing.assert_allclose(found.sum(axis=1), np.ones(len(doc)), atol=1e-6)
+        np.testing.assert_allclose(tagger.label_probabilities([doc])[0], found, atol=1e-5)
+    assert tagger.label_probabilities([]) == []
+
+
+def test_label_probabilities_before_initialization_are_refused(nlp):
+    with pytest.raises(ValueError, match="BIRNN-E010.*birnn_tagger"):
+        nlp.add_pipe("birnn_tagger").label_probabilities([nlp.make_doc("Oslo")])
