@@ -1,6 +1,7 @@
 """What each default is worth: train variants of one of our components and compare their scores on
 the development data. The test data is not read. See README.md beside this file."""
 
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from common import (
     mean_range,
     write_results,
 )
-from corpora import convert, convert_vectors
+from corpora import convert, convert_vectors, task_folder
 from sides import recommended
 from tasks import check_task
 from thinc.api import Config
@@ -61,11 +62,6 @@ def override(config: Config, overrides: Overrides) -> Config:
             raise typer.BadParameter(f"no setting '{setting}' in the config to override")
         section[key] = value
     return config
-
-
-def column(task: str, size: int) -> str:
-    """The title of a column."""
-    return f"{task}, {size or 'all'}"
 
 
 def report(data: dict[str, Any]) -> str:
@@ -123,10 +119,12 @@ def main(
     """Train each variant on the training data of each task, for each seed. What is finished is
     written after each training."""
     chosen = {name: check_task(name) for name in tasks.split(",")}
-    factories = {task.factory for task in chosen.values() if task.corpus is not None}
-    if len(factories) != 1 or any(task.corpus is None for task in chosen.values()):
-        raise typer.BadParameter(f"--tasks {tasks!r}; expected corpora for one of our components")
-    (factory,) = factories
+    corpora = {name: task.corpus for name, task in chosen.items() if task.corpus is not None}
+    factory = next(iter(chosen.values())).factory
+    if len(corpora) < len(chosen) or any(task.factory != factory for task in chosen.values()):
+        raise typer.BadParameter(
+            f"--tasks {tasks!r}; expected tasks of one component, and none on a treebank"
+        )
     sizes = parse_numbers(train_size, option="--train-size")
     numbers = parse_numbers(seeds, option="--seeds")
     base = recommended(LANG, (factory,))
@@ -140,6 +138,42 @@ def main(
     command += f" --max-steps {max_steps}" if max_steps else ""
     folder = work_folder(work)
     read = vectors and convert_vectors(vectors, folder / "vectors", lang=LANG)
+    task = next(iter(chosen.values()))
+    measure = task.measures[next(iter(task.dev_weights))]
     found: dict[str, Any] = {"run": describe_run(threads=threads, command=command)}
-    found |= {"factory": factory, "seeds": numbers, "max_steps": max_steps}
-    found |= {"measure": next(iter(chosen.values())).measures["ents_f"]} if 0 else {}
+    found |= {"factory": factory, "measure": measure, "seeds": numbers, "max_steps": max_steps}
+    found |= {"variants": [*configs], "columns": [], "runs": [], "failed": []}
+    file_name = "-".join(["ablation", *chosen, *(["trial"] if max_steps else [])])
+    for name, size in [(name, size) for name in chosen for size in sizes]:
+        title = f"{name}, {size or 'all'}"
+        found["columns"].append(title)
+        place = folder / f"ablation-{name}-{size or 'all'}"
+        source = task_folder(data, name)
+        parts = convert(corpora[name], source, place / "corpus", train_size=size)
+        parts.pop("test")
+        trainer = Trainer(
+            work=place,
+            corpus=parts,
+            vectors=read,
+            threads=threads,
+            max_steps=max_steps,
+            resume=resume,
+        )
+        for seed, (changed, config) in product(numbers, configs.items()):
+            label = changed.replace(" ", "_")
+            result = trainer.pipeline(label, config, seed=seed, gold_tokens=False)
+            if result is None:
+                found["failed"].append(f"{changed} on {title} with seed {seed}")
+            else:
+                best = max(dev_score(point, task.dev_weights) for point in result["curve"])
+                run = {"variant": changed, "column": title, "seed": seed, "score": best}
+                found["runs"].append({**run, **result})
+            write_results(results, file_name, data=found, markdown=report(found))
+    console.print(f"Wrote {file_name}.json and {file_name}.md to {results}")
+    print(report(found))
+    if found["failed"]:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

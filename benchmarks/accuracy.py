@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from accuracy_report import report
 from common import RESULTS, ROOT, check_file, console, describe_run, write_results
-from corpora import convert, convert_vectors
+from corpora import convert, convert_vectors, task_folder
 from sides import from_file, read_vectors, recommended
 from tasks import TASKS, Task, check_task
 from thinc.api import Config
@@ -92,7 +92,7 @@ def main(
         work=folder / name,
         corpus=convert(
             task.corpus or treebank,
-            data / task_name if (data / task_name).is_dir() else data,
+            task_folder(data, task_name),
             folder / name / "corpus",
             train_size=train_size,
         ),

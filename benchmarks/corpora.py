@@ -73,6 +73,12 @@ TREC = Corpus(
 )
 
 
+def task_folder(data: Path, task: str) -> Path:
+    """The folder with the files of a task: the one of its name in the given one, if it is there, or
+    the given one."""
+    return data / task if (data / task).is_dir() else data
+
+
 def convert(corpus: Corpus | str, data: Path, out: Path, *, train_size: int) -> dict[str, Path]:
     """Convert a corpus.
 
