@@ -163,6 +163,7 @@ def convert_vectors(source: Path, out: Path, *, lang: str) -> Path:
     folder, done = out / f"{lang}-{name}", out / f"{lang}-{name}.done"
     size = str(source.stat().st_size)
     if not (done.is_file() and done.read_text() == size):
+        out.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "spacy", "init", "vectors", lang, str(source)]
         _run([*command, str(folder), "--name", name])
         done.write_text(size)

@@ -106,7 +106,8 @@ class Trainer:
         """A digest of what the result of a training depends on."""
         versions = describe_run(threads=self.threads, command="")["versions"]
         digest = hashlib.sha256(str([arguments, versions]).encode())
-        for path in [*files, *SHARED, *self.corpus.values()]:
+        vectors = [self.vectors / "vocab" / "vectors"] if self.vectors else []
+        for path in [*files, *SHARED, *self.corpus.values(), *vectors]:
             digest.update(path.read_bytes())
         return digest.hexdigest()
 
