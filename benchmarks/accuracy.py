@@ -1,190 +1,137 @@
-"""Train our pipes and spaCy's on the same data, each with its own recommended config; compare their
-accuracy on the test data and the time that training takes. See README.md beside this file."""
+"""Train spaCy's pipes, a plain BiLSTM-CRF and ours on the same data; compare their accuracy and
+calibration on the test data and the time that training takes. See README.md beside this file."""
 
-import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from common import RESULTS, ROOT
-from comparison import Comparison, Task
-from corpora import convert_sst2, convert_ud, convert_wnut17
-from spacy_configs import textcat_cnn, textcat_ensemble
-
-app = typer.Typer(add_completion=False, help=__doc__)
-Data = Annotated[Path, typer.Option(help="Folder with the raw files of the corpus")]
-Seeds = Annotated[str, typer.Option(help="Seeds, with commas between them")]
-Ours = Annotated[Path | None, typer.Option(help="Our config [default: project/configs/]")]
-Work = Annotated[Path | None, typer.Option(help="Work folder [default: a temporary one]")]
-Results = Annotated[Path, typer.Option(help="Folder for the results")]
-Threads = Annotated[int, typer.Option(help="Threads of each training", min=1)]
-MaxSteps = Annotated[int, typer.Option(help="Stop early, for a trial; 0: as configured", min=0)]
-Resume = Annotated[bool, typer.Option("--resume", help="Keep finished trainings of --work")]
+from accuracy_report import report
+from common import RESULTS, ROOT, check_file, console, describe_run, write_results
+from corpora import convert, convert_vectors, task_folder
+from sides import from_file, read_vectors, recommended
+from tasks import TASKS, Task, check_task
+from thinc.api import Config
+from training import Trainer, parse_numbers, work_folder
 
 
-@app.command()
-def wnut17(
-    data: Data,
-    seeds: Seeds = "0,1,2",
-    ours: Ours = None,
-    work: Work = None,
-    results: Results = RESULTS,
-    threads: Threads = 1,
-    max_steps: MaxSteps = 0,
-    resume: Resume = False,
+def choose_sides(task: Task, names: str) -> list[str]:
+    """The sides that an option names; `spacy` stands for all of spaCy's, nothing for all.
+
+    RAISES (typer.BadParameter): If a name is not that of a side.
+    """
+    wanted = names.split(",") if names else [side.partition("-")[0] for side in task.sides]
+    chosen = [side for side in task.sides if {side, side.partition("-")[0]} & {*wanted}]
+    known = {*task.sides, *(side.partition("-")[0] for side in task.sides)}
+    if not {*wanted} <= known:
+        raise typer.BadParameter(f"--sides {names!r}; expected some of {', '.join(sorted(known))}")
+    return chosen
+
+
+def config_of(task: Task, side: str, *, lang: str, ours: Path) -> Config:
+    """The config of a side that is a pipeline."""
+    if side == "ours":
+        return from_file(ours, lang)
+    if side == "defaults":
+        return recommended(lang, (task.factory,))
+    make_config = task.sides[side].config
+    if make_config is None:
+        raise ValueError(f"'{side}' is no pipeline")
+    return make_config(lang, task.pipes)
+
+
+def main(
+    task_name: Annotated[str, typer.Argument(metavar="TASK", help=", ".join(TASKS))],
+    data: Annotated[Path, typer.Option(help="Folder with the raw files, or with a folder TASK")],
+    treebank: Annotated[
+        str, typer.Option(help="For ud and lemma: what the files' names begin with")
+    ] = "en_partut",
+    lang: Annotated[
+        str, typer.Option(help="Language code [default: en, or as a treebank's name begins]")
+    ] = "",
+    seeds: Annotated[str, typer.Option(help="Seeds, with commas between them")] = "0,1,2",
+    sides: Annotated[
+        str, typer.Option(help="Sides, with commas between them [default: all of the task]")
+    ] = "",
+    train_size: Annotated[
+        int, typer.Option(help="Train on so many sentences, always the same; 0: on all", min=0)
+    ] = 0,
+    vectors: Annotated[
+        Path | None, typer.Option(help="Word vectors for all sides, word2vec's text format")
+    ] = None,
+    ours: Annotated[
+        Path | None, typer.Option(help="Our config [default: that of project/configs/]")
+    ] = None,
+    work: Annotated[Path | None, typer.Option(help="Work folder [default: temporary]")] = None,
+    results: Annotated[Path, typer.Option(help="Folder for the results")] = RESULTS,
+    threads: Annotated[int, typer.Option(help="Threads of each training", min=1)] = 1,
+    max_steps: Annotated[
+        int, typer.Option(help="Stop early, for a trial; 0: as configured", min=0)
+    ] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep finished trainings of --work")
+    ] = False,
 ) -> None:
-    """Named entities on WNUT-17: spaCy's `ner` and `birnn_ner`."""
-    task = Task(
-        name="accuracy-wnut17",
-        command=f"python benchmarks/accuracy.py wnut17 --data DIR --seeds {seeds}",
-        lang="en",
-        pipes=("ner",),
-        measures={"ents_p": "precision", "ents_r": "recall", "ents_f": "F1"},
-        dev_weights={"ents_f": 1.0},
-    )
-    run = Comparison(
-        task=task,
-        ours=ours or ROOT / "project" / "configs" / "wnut17.cfg",
-        work=_work_dir(work) / "wnut17",
-        results=results,
+    """Train all sides of TASK for each seed. What is finished is written after each training."""
+    task = check_task(task_name)
+    ours = check_file(ours or ROOT / "project" / "configs" / task.ours, expected="our config")
+    chosen, numbers = choose_sides(task, sides), parse_numbers(seeds, option="--seeds")
+    parts, options = [task_name], f"--seeds {seeds}"
+    if task.corpus is None:
+        parts.append(treebank)
+        lang = lang or treebank.partition("_")[0]
+        options = f"--treebank {treebank} {options}"
+    lang = lang or "en"
+    if vectors is not None:
+        parts.append("vectors")
+        options += f" --vectors {vectors.name}"
+    for option, value in {"sides": sides, "train-size": train_size, "max-steps": max_steps}.items():
+        options += f" --{option} {value}" if value else ""
+    name = "-".join([*parts, str(train_size)] if train_size else parts)
+    folder = work_folder(work)
+    trainer = Trainer(
+        work=folder / name,
+        corpus=convert(
+            task.corpus or treebank,
+            task_folder(data, task_name),
+            folder / name / "corpus",
+            train_size=train_size,
+        ),
+        vectors=vectors and convert_vectors(vectors, folder / "vectors", lang=lang),
         threads=threads,
         max_steps=max_steps,
         resume=resume,
     )
-    run.compare(_parse_seeds(seeds), convert=lambda out: convert_wnut17(data, out))
+    configs = {s: config_of(task, s, lang=lang, ours=ours) for s in chosen if s != "plain"}
+    for side in [side for side in configs if side.startswith("spacy") and vectors is not None]:
+        if not read_vectors(configs[side]):
+            console.print(f"{side} is left out: it cannot read vectors")
+            chosen.remove(side)
 
-
-@app.command()
-def ud(
-    data: Data,
-    treebank: Annotated[str, typer.Option(help="What the files' names begin with")] = "en_partut",
-    lang: Annotated[str, typer.Option(help="Language code")] = "en",
-    seeds: Seeds = "0,1,2",
-    ours: Ours = None,
-    work: Work = None,
-    results: Results = RESULTS,
-    threads: Threads = 1,
-    max_steps: MaxSteps = 0,
-    resume: Resume = False,
-    n_sents: Annotated[int, typer.Option(help="Sentences of a document", min=1)] = 1,
-    merge_subtokens: Annotated[bool, typer.Option(help="Keep written words whole")] = False,
-) -> None:
-    """Tags and morphology on a treebank: spaCy's `tagger` and `morphologizer`, and ours."""
-    options = f" --n-sents {n_sents}" if n_sents > 1 else ""
-    options += " --merge-subtokens" if merge_subtokens else ""
-    task = Task(
-        name=f"accuracy-ud-{treebank}",
-        command=f"python benchmarks/accuracy.py ud --data DIR --treebank {treebank} --lang {lang}"
-        f" --seeds {seeds}{options}",
-        lang=lang,
-        pipes=("tagger", "morphologizer"),
-        measures={"tag_acc": "TAG", "upos_feats_acc": "UPOS+FEATS", "ceiling": "ceiling"},
-        dev_weights={"tag_acc": 0.5, "pos_acc": 0.25, "morph_acc": 0.25},
-    )
-    run = Comparison(
-        task=task,
-        ours=ours or ROOT / "project" / "configs" / "ud.cfg",
-        work=_work_dir(work) / f"ud-{treebank}",
-        results=results,
-        threads=threads,
-        max_steps=max_steps,
-        resume=resume,
-    )
-
-    def convert(out: Path) -> dict[str, Path]:
-        return convert_ud(
-            data, out, treebank=treebank, n_sents=n_sents, merge_subtokens=merge_subtokens
-        )
-
-    run.compare(_parse_seeds(seeds), convert=convert)
-
-
-@app.command()
-def sst2(
-    data: Data,
-    seeds: Seeds = "0,1,2",
-    ours: Ours = None,
-    work: Work = None,
-    results: Results = RESULTS,
-    threads: Threads = 1,
-    max_steps: MaxSteps = 0,
-    resume: Resume = False,
-) -> None:
-    """Sentiment on SST-2: spaCy's `textcat`, as an ensemble and as a CNN, and `birnn_textcat`."""
-    task = Task(
-        name="accuracy-sst2",
-        command=f"python benchmarks/accuracy.py sst2 --data DIR --seeds {seeds}",
-        lang="en",
-        pipes=("textcat",),
-        measures={"cats_micro_f": "accuracy", "cats_macro_f": "macro F1"},
-        dev_weights={"cats_micro_f": 1.0},
-        spacy={
-            "spacy-ensemble": ("spaCy ensemble", textcat_ensemble),
-            "spacy-cnn": ("spaCy CNN", textcat_cnn),
-        },
-    )
-    run = Comparison(
-        task=task,
-        ours=ours or ROOT / "project" / "configs" / "sst2.cfg",
-        work=_work_dir(work) / "sst2",
-        results=results,
-        threads=threads,
-        max_steps=max_steps,
-        resume=resume,
-    )
-    run.compare(_parse_seeds(seeds), convert=lambda out: convert_sst2(data, out))
-
-
-@app.command()
-def lemma(
-    data: Data,
-    treebank: Annotated[str, typer.Option(help="What the files' names begin with")] = "en_partut",
-    lang: Annotated[str, typer.Option(help="Language code")] = "en",
-    seeds: Seeds = "0,1,2",
-    ours: Ours = None,
-    work: Work = None,
-    results: Results = RESULTS,
-    threads: Threads = 1,
-    max_steps: MaxSteps = 0,
-    resume: Resume = False,
-) -> None:
-    """Lemmas on a treebank, on its own tokens: spaCy's `trainable_lemmatizer` and ours."""
-    task = Task(
-        name=f"accuracy-lemma-{treebank}",
-        command=f"python benchmarks/accuracy.py lemma --data DIR --treebank {treebank}"
-        f" --lang {lang} --seeds {seeds}",
-        lang=lang,
-        pipes=("trainable_lemmatizer",),
-        measures={"lemma_acc": "lemmas", "unseen_acc": "lemmas of unseen forms"},
-        dev_weights={"lemma_acc": 1.0},
-        gold_tokens=True,
-    )
-    run = Comparison(
-        task=task,
-        ours=ours or ROOT / "project" / "configs" / "ud_lemma.cfg",
-        work=_work_dir(work) / f"lemma-{treebank}",
-        results=results,
-        threads=threads,
-        max_steps=max_steps,
-        resume=resume,
-    )
-
-    def convert(out: Path) -> dict[str, Path]:
-        return convert_ud(data, out, treebank=treebank, n_sents=1, merge_subtokens=False)
-
-    run.compare(_parse_seeds(seeds), convert=convert)
-
-
-def _work_dir(work: Path | None) -> Path:
-    return Path(tempfile.mkdtemp(prefix="birnn-benchmark-")) if work is None else work.resolve()
-
-
-def _parse_seeds(seeds: str) -> list[int]:
-    try:
-        return [int(seed) for seed in seeds.split(",")]
-    except ValueError:
-        raise typer.BadParameter(f"--seeds {seeds!r}; expected numbers such as 0,1,2") from None
+    command = f"python benchmarks/accuracy.py {task_name} --data DIR {options}"
+    found: dict[str, Any] = {"run": describe_run(threads=threads, command=command)}
+    found |= {"task": f"accuracy-{name}", "seeds": numbers, "max_steps": max_steps}
+    found |= {"measures": task.measures, "dev_weights": task.dev_weights}
+    found |= {"sides": {side: task.sides[side].title for side in chosen}}
+    found |= {"runs": [], "failed": []}
+    file_name = f"accuracy-{name}" + ("-trial" if max_steps else "")
+    for i, seed in enumerate(numbers):
+        # The side that goes first alternates
+        for side in chosen if i % 2 == 0 else chosen[::-1]:
+            if side == "plain":
+                result = trainer.plain(side, seed=seed)
+            else:
+                result = trainer.pipeline(
+                    side, configs[side], seed=seed, gold_tokens=task.gold_tokens
+                )
+            found["runs" if result else "failed"].append(
+                {"side": side, "seed": seed, **(result or {})}
+            )
+            write_results(results, file_name, data=found, markdown=report(found))
+    console.print(f"Wrote {file_name}.json and {file_name}.md to {results}")
+    print(report(found))
+    if found["failed"]:
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":
-    app()
+    typer.run(main)

@@ -4,10 +4,22 @@ from typing import Any
 
 from common import describe_markdown, markdown_table, mean_range
 
-TRAINING_NOTE = (
-    "Seconds of training until spaCy's best score on the development data is first reached, "
-    "without evaluation and saving."
+DEVELOPMENT_NOTE = (
+    "The best score on the development data, and the seconds of training until it is first reached "
+    "and in all, without evaluation and saving."
 )
+CALIBRATION_NOTE = (
+    "Of what a pipeline sets with a probability: the expected calibration error, and on the test "
+    "data the mean probability and the share that is right, in percent."
+)
+# The part of the data and the key of what calibration.py found, of each column
+CALIBRATION_COLUMNS = {
+    "error, dev": ("dev", "ece"),
+    "error, test": ("test", "ece"),
+    "probability": ("test", "mean"),
+    "right": ("test", "right"),
+}
+TRAINING_NOTE = "Seconds of training until spaCy's best score on the development data is reached."
 
 
 def report(data: dict[str, Any]) -> str:
@@ -18,7 +30,6 @@ def report(data: dict[str, Any]) -> str:
     if data["failed"]:
         failed = ", ".join(f"{run['side']} with seed {run['seed']}" for run in data["failed"])
         parts.append(f"**Failed: {failed}.**")
-    theirs = [side for side in data["sides"] if side != "ours"]
     resumed = sum("resumed" in run for run in data["runs"])
     more = {"seeds": ", ".join(str(seed) for seed in data["seeds"])}
     if resumed:
@@ -27,12 +38,18 @@ def report(data: dict[str, Any]) -> str:
         "## Test data",
         "Mean over the seeds (lowest to highest), in percent.",
         _test_table(data),
-        "## Training",
-        TRAINING_NOTE,
-        *(_titled_training_table(data, side, alone=len(theirs) == 1) for side in theirs),
-        describe_markdown(data["run"], **more),
+        "## Development data",
+        DEVELOPMENT_NOTE,
+        _dev_table(data),
     ]
-    return "\n\n".join(parts)
+    calibration = _calibration_table(data)
+    if calibration:
+        parts += ["## Calibration", CALIBRATION_NOTE, calibration]
+    theirs = [side for side in data["sides"] if side.startswith("spacy")]
+    if theirs and "ours" in data["sides"]:
+        parts += ["## Training", TRAINING_NOTE]
+        parts += [f"{data['sides'][s]}:\n\n{_training_table(data, s)}" for s in theirs]
+    return "\n\n".join([*parts, describe_markdown(data["run"], **more)])
 
 
 def dev_score(point: dict[str, Any], weights: dict[str, float]) -> float:
@@ -63,7 +80,7 @@ def _test_table(data: dict[str, Any]) -> str:
             values = [run["test"][key] for run in runs.values() if key in run["test"]]
             cells.append(mean_range(values, scale=100) if values else "-")
         rows.append([data["sides"][side], len(runs), *cells])
-    for side in (side for side in sides if side != "ours"):
+    for side in (side for side in sides if side != "ours" and "ours" in sides):
         both = [seed for seed in sides[side] if seed in sides["ours"]]
         if both:
             cells = []
@@ -73,14 +90,43 @@ def _test_table(data: dict[str, Any]) -> str:
                     for one in ("ours", side)
                 )
                 cells.append(f"{100 * (ours - theirs):+.1f}")
-            to = "" if len(sides) == 2 else f" to {data['sides'][side]}"
-            rows.append([f"difference{to}", len(both), *cells])
+            rows.append([f"difference to {data['sides'][side]}", len(both), *cells])
     return markdown_table(["", "seeds", *measures.values()], rows)
 
 
-def _titled_training_table(data: dict[str, Any], side: str, *, alone: bool) -> str:
-    table = _training_table(data, side)
-    return table if alone else f"With the best score of {data['sides'][side]}:\n\n{table}"
+def _dev_table(data: dict[str, Any]) -> str:
+    rows = []
+    for side, runs in _by_side(data).items():
+        curves = [run["curve"] for run in runs.values()]
+        if not curves:
+            continue
+        best = [
+            max(curve, key=lambda point: dev_score(point, data["dev_weights"])) for curve in curves
+        ]
+        scores = [dev_score(point, data["dev_weights"]) for point in best]
+        rows.append(
+            [
+                data["sides"][side],
+                mean_range(scores, scale=100),
+                mean_range([point["train_wall"] for point in best], digits=0),
+                mean_range([run["seconds"]["train"] for run in runs.values()], digits=0),
+            ]
+        )
+    return markdown_table(["", "best", "s to the best", "s in all"], rows)
+
+
+def _calibration_table(data: dict[str, Any]) -> str:
+    """Empty where no side tells probabilities."""
+    rows = []
+    for side, runs in _by_side(data).items():
+        found = [run["calibration"] for run in runs.values() if "calibration" in run]
+        for kind in sorted({kind for one in found for kind in one["test"]}):
+            cells = []
+            for part, key in CALIBRATION_COLUMNS.values():
+                values = [one[part][kind][key] for one in found if kind in one[part]]
+                cells.append(mean_range(values, scale=100) if values else "-")
+            rows.append([f"{data['sides'][side]}, {kind}", *cells])
+    return markdown_table(["", *CALIBRATION_COLUMNS], rows) if rows else ""
 
 
 def _training_table(data: dict[str, Any], side: str) -> str:

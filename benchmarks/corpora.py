@@ -1,66 +1,124 @@
 """The corpora: from the files that are published to spaCy's binary format, and to raw texts."""
 
+import random
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import spacy
 import typer
 from common import ROOT, check_dir, check_file
+from spacy.tokens import DocBin
 
 SPLITS = ("train", "dev", "test")
-WNUT17 = {
-    "train": "wnut17train.conll",
-    "dev": "emerging.dev.conll",
-    "test": "emerging.test.annotated",
-}
-SST2 = {split: f"stsa.binary.{split}" for split in SPLITS}
 SCRIPTS = ROOT / "project" / "scripts"
 
 
-def convert_wnut17(data: Path, out: Path) -> dict[str, Path]:
-    """Convert WNUT-17. See `_convert`."""
-    return _convert("WNUT-17", WNUT17, SCRIPTS / "convert_wnut17.py", data, out)
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus that a script of the project converts.
+
+    script (str): The script.
+    parts (dict[str, tuple[str, ...]]): What train, dev and test are made of: files by their
+        published names, or parts of them as the script takes them, FILE@START:STOP.
+    options (tuple[str, ...]): Options of the script.
+    """
+
+    script: str
+    parts: dict[str, tuple[str, ...]]
+    options: tuple[str, ...] = ()
 
 
-def convert_sst2(data: Path, out: Path) -> dict[str, Path]:
-    """Convert SST-2. See `_convert`."""
-    return _convert("SST-2", SST2, SCRIPTS / "convert_sst2.py", data, out)
+WNUT17 = Corpus(
+    "convert_iob.py",
+    {
+        "train": ("wnut17train.conll",),
+        "dev": ("emerging.dev.conll",),
+        "test": ("emerging.test.annotated",),
+    },
+)
+# The split of its authors; h has 2,000 sentences
+BTC = Corpus(
+    "convert_iob.py",
+    {
+        "train": ("a.conll", "b.conll", "e.conll", "g.conll", "h.conll@:1000"),
+        "dev": ("h.conll@1000:",),
+        "test": ("f.conll",),
+    },
+    ("--drop-blank",),
+)
+BC5CDR = Corpus(
+    "convert_iob.py", {"train": ("train.tsv",), "dev": ("devel.tsv",), "test": ("test.tsv",)}
+)
+SST2 = Corpus(
+    "convert_textcat.py",
+    {split: (f"stsa.binary.{split}",) for split in SPLITS},
+    ("--label", "0=NEGATIVE", "--label", "1=POSITIVE"),
+)
+TREC_CLASSES = ("DESC", "ENTY", "ABBR", "HUM", "LOC", "NUM")
+TREC = Corpus(
+    "convert_textcat.py",
+    {
+        "train": ("TREC.train.all@:-500",),
+        "dev": ("TREC.train.all@-500:",),
+        "test": ("TREC.test.all",),
+    },
+    (
+        *("--encoding", "latin-1"),
+        *(arg for i, label in enumerate(TREC_CLASSES) for arg in ("--label", f"{i}={label}")),
+    ),
+)
 
 
-def _convert(
-    corpus: str, names: dict[str, str], script: Path, data: Path, out: Path
-) -> dict[str, Path]:
+def task_folder(data: Path, task: str) -> Path:
+    """The folder with the files of a task: the one of its name in the given one, if it is there, or
+    the given one."""
+    return data / task if (data / task).is_dir() else data
+
+
+def convert(corpus: Corpus | str, data: Path, out: Path, *, train_size: int) -> dict[str, Path]:
+    """Convert a corpus.
+
+    corpus (Corpus | str): The corpus, or what the names of a treebank's files begin with.
+    data (Path): Folder with its files.
+    out (Path): Folder to write to.
+    train_size (int): Train on so many sentences, always the same; 0: on all.
+    RETURNS (dict[str, Path]): The .spacy file of each of train, dev and test.
+    """
+    to_spacy = convert_ud if isinstance(corpus, str) else convert_corpus
+    parts = to_spacy(corpus, data, out)
+    return {**parts, "train": draw(parts["train"], train_size)} if train_size else parts
+
+
+def convert_corpus(corpus: Corpus, data: Path, out: Path) -> dict[str, Path]:
     """Convert a corpus with the project's own script.
 
-    corpus (str): Its name.
-    names (dict[str, str]): The name of the file of each of train, dev and test.
-    script (Path): The script.
-    data (Path): Folder with these files.
+    corpus (Corpus): The corpus.
+    data (Path): Folder with its files.
     out (Path): Folder to write to.
     RETURNS (dict[str, Path]): The .spacy file of each of train, dev and test.
     """
-    check_dir(data, expected=f"the folder with {', '.join(names.values())}")
-    check_file(script, expected=f"the project's converter for {corpus}")
+    check_dir(data, expected="the folder with the files of the corpus")
     converted = {}
-    for split, name in names.items():
-        source = check_file(data / name, expected=f"the {split} part of {corpus}")
+    for split, sources in corpus.parts.items():
+        for source in sources:
+            check_file(data / source.partition("@")[0], expected=f"a file of the {split} part")
         converted[split] = out / f"{split}.spacy"
-        _run([sys.executable, str(script), str(source), str(converted[split])])
+        paths = [str(data / source) for source in sources]
+        script = str(SCRIPTS / corpus.script)
+        _run([sys.executable, script, *paths, str(converted[split]), *corpus.options])
     return converted
 
 
-def convert_ud(
-    data: Path, out: Path, *, treebank: str, n_sents: int, merge_subtokens: bool
-) -> dict[str, Path]:
-    """Convert a Universal Dependencies treebank with `spacy convert`.
+def convert_ud(treebank: str, data: Path, out: Path) -> dict[str, Path]:
+    """Convert a Universal Dependencies treebank with `spacy convert`, one sentence a document.
 
+    treebank (str): What the names of the files begin with, such as "en_partut".
     data (Path): Folder with the treebank's CoNLL-U files.
     out (Path): Folder to write to.
-    treebank (str): What the names of the files begin with, such as "en_partut".
-    n_sents (int): Sentences of each document.
-    merge_subtokens (bool): Whether a written word that the treebank splits stays one token.
     RETURNS (dict[str, Path]): The .spacy file of each of train, dev and test.
     """
     check_dir(data, expected=f"the folder with {treebank}-ud-train.conllu, -dev and -test")
@@ -69,11 +127,47 @@ def convert_ud(
     for split in SPLITS:
         name = f"{treebank}-ud-{split}"
         source = check_file(data / f"{name}.conllu", expected=f"the {split} part of {treebank}")
-        options = ["--converter", "conllu", "--n-sents", str(n_sents)]
-        options += ["--merge-subtokens"] if merge_subtokens else []
-        _run([sys.executable, "-m", "spacy", "convert", str(source), str(out), *options])
+        command = [sys.executable, "-m", "spacy", "convert", str(source), str(out)]
+        _run([*command, "--converter", "conllu"])
         converted[split] = out / f"{name}.spacy"
     return converted
+
+
+def draw(path: Path, n: int) -> Path:
+    """Draw documents of a corpus, always the same ones, and keep their order.
+
+    path (Path): The .spacy file.
+    n (int): How many.
+    RETURNS (Path): A new file beside it.
+    RAISES (typer.BadParameter): If the corpus has fewer.
+    """
+    docs = list(DocBin().from_disk(path).get_docs(spacy.blank("en").vocab))
+    if n > len(docs):
+        raise typer.BadParameter(f"--train-size {n}; expected at most {len(docs)}")
+    chosen = sorted(random.Random(0).sample(range(len(docs)), n))
+    drawn = path.with_name(f"{path.stem}-{n}.spacy")
+    DocBin(docs=[docs[i] for i in chosen]).to_disk(drawn)
+    return drawn
+
+
+def convert_vectors(source: Path, out: Path, *, lang: str) -> Path:
+    """Convert a file of word vectors with `spacy init vectors`, unless that has been done.
+
+    source (Path): The vectors, in the text format of word2vec; may be compressed with gzip.
+    out (Path): Folder for the vectors of this and other files.
+    lang (str): Language code.
+    RETURNS (Path): The folder of a pipeline that [initialize] vectors takes.
+    """
+    check_file(source, expected="word vectors in the text format of word2vec")
+    name = source.name.partition(".txt")[0]
+    folder, done = out / f"{lang}-{name}", out / f"{lang}-{name}.done"
+    size = str(source.stat().st_size)
+    if not (done.is_file() and done.read_text() == size):
+        out.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "spacy", "init", "vectors", lang, str(source)]
+        _run([*command, str(folder), "--name", name])
+        done.write_text(size)
+    return folder
 
 
 def _run(command: list[str]) -> None:
@@ -94,13 +188,13 @@ def raw_texts(data: Path) -> list[str]:
         treebanks = sorted(data.glob(f"*-{split}.conllu"))
         if treebanks:
             texts.extend(text for path in treebanks for text in _conllu_texts(path))
-        elif (data / WNUT17[split]).is_file():
-            texts.extend(_wnut17_texts(data / WNUT17[split]))
-        elif (data / SST2[split]).is_file():
-            lines = (data / SST2[split]).read_text(encoding="utf8").splitlines()
+        elif (path := data / WNUT17.parts[split][0]).is_file():
+            texts.extend(_wnut17_texts(path))
+        elif (path := data / SST2.parts[split][0]).is_file():
+            lines = path.read_text(encoding="utf8").splitlines()
             texts.extend(line.partition(" ")[2] for line in lines)
     if not texts:
-        names = ", ".join([*WNUT17.values(), *SST2.values()])
+        names = ", ".join(name for corpus in (WNUT17, SST2) for (name,) in corpus.parts.values())
         raise typer.BadParameter(f"no corpus in '{data}'; expected *-test.conllu, or {names}")
     return texts
 

@@ -1,6 +1,7 @@
-"""Convert a file of the WNUT-17 corpus of emerging entities to spaCy's binary format.
+"""Convert named entities in the form of CoNLL (WNUT-17, BC5CDR, the Broad Twitter Corpus) to
+spaCy's binary format.
 
-The file has a token and its BIO tag on each line, with a tab between them, and a blank line after
+A file has a token and its BIO tag on each line, with a tab between them, and a blank line after
 each sentence. It does not say where the spaces were, so the text of a document is the tokens of a
 sentence with one space after each.
 """
@@ -10,23 +11,28 @@ from typing import Annotated, Iterable, Iterator
 
 import spacy
 import typer
-from spacy.tokens import Doc, DocBin
+from sources import HELP, parse_source, write_docs
+from spacy.tokens import Doc
 from spacy.vocab import Vocab
 from wasabi import msg
 
 Rows = list[tuple[str, str]]
 
 
-def read_sentences(lines: Iterable[str], *, name: str) -> Iterator[Rows]:
+def read_sentences(lines: Iterable[str], *, name: str, drop_blank: bool = False) -> Iterator[Rows]:
     """Read sentences as rows of a token and its tag in spaCy's notation.
 
     lines (Iterable[str]): The lines of a file.
     name (str): What to call the file in error messages.
+    drop_blank (bool): Whether to leave out the rows whose token is empty or white space and whose
+        tag is O. Otherwise they are errors.
     YIELDS (Rows): The rows of one sentence.
     RAISES (ValueError): On a line that is not a token and a tag, naming the line.
     """
     rows: Rows = []
     for number, line in enumerate(lines, start=1):
+        if drop_blank and is_blank_row(line):
+            continue
         if line.strip():
             token, tag = _split_line(line, where=f"{name}, line {number}")
             rows.append((token, _continue(tag, rows[-1][1] if rows else "O")))
@@ -35,6 +41,12 @@ def read_sentences(lines: Iterable[str], *, name: str) -> Iterator[Rows]:
             rows = []
     if rows:
         yield rows
+
+
+def is_blank_row(line: str) -> bool:
+    """Whether a line has the tag O and a token of nothing but white space."""
+    token, tab, tag = line.partition("\t")
+    return bool(tab) and not token.strip() and tag.rstrip("\r\n") == "O"
 
 
 def _split_line(line: str, *, where: str) -> tuple[str, str]:
@@ -66,19 +78,28 @@ def to_doc(rows: Rows, vocab: Vocab) -> Doc:
 
 
 def main(
-    in_file: Annotated[
-        Path, typer.Argument(help="Tokens and BIO tags of WNUT-17", exists=True, dir_okay=False)
-    ],
+    in_files: Annotated[list[str], typer.Argument(help=HELP)],
     out_file: Annotated[Path, typer.Argument(help="File to write (.spacy)", dir_okay=False)],
+    drop_blank: Annotated[
+        bool,
+        typer.Option("--drop-blank", help="Leave out rows with the tag O and no token; count them"),
+    ] = False,
 ) -> None:
-    """Convert a file of the WNUT-17 corpus; every sentence becomes a document."""
+    """Convert files with tokens and BIO tags to one corpus; every sentence becomes a document."""
     vocab = spacy.blank("en").vocab
-    with in_file.open(encoding="utf8") as lines:
-        docs = [to_doc(rows, vocab) for rows in read_sentences(lines, name=str(in_file))]
-    out_file.parent.mkdir(parents=True, exist_ok=True)
-    DocBin(docs=docs, store_user_data=False).to_disk(out_file)
+    docs: list[Doc] = []
+    dropped = 0
+    for source in [parse_source(value) for value in in_files]:
+        with source.path.open(encoding="utf8") as file:
+            lines = list(file)
+        sentences = list(read_sentences(lines, name=str(source.path), drop_blank=drop_blank))
+        dropped += sum(map(is_blank_row, lines)) if drop_blank else 0
+        docs += [to_doc(rows, vocab) for rows in source.take(sentences)]
+    write_docs(docs, out_file)
     entities = sum(len(doc.ents) for doc in docs)
     msg.good(f"{out_file}: {len(docs)} sentences, {entities} entities")
+    if dropped:
+        msg.warn(f"{dropped} rows of the files have no token and were left out")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-import convert_wnut17
+import convert_iob
 import pytest
 import spacy
 from spacy.tokens import DocBin
 from spacy.vocab import Vocab
 
 
-def convert(text):
-    sentences = convert_wnut17.read_sentences(text.splitlines(keepends=True), name="in.conll")
-    return [convert_wnut17.to_doc(rows, Vocab()) for rows in sentences]
+def convert(text, **options):
+    lines = text.splitlines(keepends=True)
+    sentences = convert_iob.read_sentences(lines, name="in.conll", **options)
+    return [convert_iob.to_doc(rows, Vocab()) for rows in sentences]
 
 
 def entities(doc):
@@ -87,19 +88,53 @@ def test_malformed_line(line, message):
         convert(f"fine\tO\n\n{line}\nfine\tO\n")
 
 
+def test_rows_without_a_token_are_left_out_on_demand():
+    text = "one\tO\n \tO\ntwo\tB-person\n\tO\r\nthree\tI-person\n\n\tO\n\nfour\tO\n"
+    first, second = convert(text, drop_blank=True)
+    assert [token.text for token in first] == ["one", "two", "three"]
+    assert entities(first) == [("two three", "person")]
+    assert [token.text for token in second] == ["four"]
+    with pytest.raises(ValueError, match="line 2: found ' \\\\tO"):
+        convert(text)
+
+
+@pytest.mark.parametrize("line", ["\tB-person", " \tI-person", "\tO\tO", "word", "word\t", "O"])
+def test_only_rows_outside_of_entities_are_left_out(line):
+    """What is malformed in another way, or would take a token from an entity, stays an error."""
+    with pytest.raises(ValueError, match="line 2: found"):
+        convert(f"fine\tO\n{line}\nfine\tO\n", drop_blank=True)
+
+
+def read(path):
+    return list(DocBin().from_disk(path).get_docs(spacy.blank("en").vocab))
+
+
 def test_script_writes_a_corpus(tmp_path):
     in_file, out_file = tmp_path / "in.conll", tmp_path / "new" / "out.spacy"
-    in_file.write_text("Zoë\tB-person\n😀\tO\n\t\nso\tO\n", encoding="utf8")
-    convert_wnut17.main(in_file, out_file)
-    docs = list(DocBin().from_disk(out_file).get_docs(spacy.blank("en").vocab))
-    assert [doc.text for doc in docs] == ["Zoë 😀 ", "so "]
+    in_file.write_text("Zoë\tB-person\n😀\u2028\tO\n\t\nso\tO\n", encoding="utf8")
+    convert_iob.main([str(in_file)], out_file)
+    docs = read(out_file)
+    assert [doc.text for doc in docs] == ["Zoë 😀\u2028 ", "so "]
     assert [entities(doc) for doc in docs] == [[("Zoë", "person")], []]
     assert all(doc.has_annotation("ENT_IOB", require_complete=True) for doc in docs)
+
+
+def test_script_joins_files_and_parts_of_files(tmp_path, capsys):
+    first, second, out_file = (tmp_path / name for name in ("a", "b.conll", "out.spacy"))
+    first.write_text("a\tO\n\nb\tO\n\n \tO\n", encoding="utf8")
+    second.write_text("c\tO\n\nd\tO\n\ne\tO\n\n", encoding="utf8")
+    convert_iob.main([str(first), f"{second}@:-1"], out_file, drop_blank=True)
+    assert [doc[0].text for doc in read(out_file)] == ["a", "b", "c", "d"]
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "4 sentences, 0 entities" in printed and "1 rows of the files have no token" in printed
+    convert_iob.main([f"{second}@1:2"], out_file)
+    assert [doc[0].text for doc in read(out_file)] == ["d"]
+    assert "no token" not in capsys.readouterr().out
 
 
 def test_script_names_the_file_and_writes_nothing_on_an_error(tmp_path):
     in_file, out_file = tmp_path / "in.conll", tmp_path / "new" / "out.spacy"
     in_file.write_text("fine\tO\nalone\n", encoding="utf8")
     with pytest.raises(ValueError, match=r"in\.conll, line 2: found 'alone\\n'"):
-        convert_wnut17.main(in_file, out_file)
+        convert_iob.main([str(in_file)], out_file)
     assert not out_file.exists()
