@@ -333,7 +333,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         is_free = np.split(every.sum(axis=1) > 1, ends)
         found = self._entities(scores, evidence.allowed, cfg)
         for gold, free, (spans, values) in zip(np.split(evidence.gold, ends), is_free, found):
-            annotated = np.asarray(~gold.all(axis=1))
+            annotated = gold.sum(axis=1) <= 1
             for span, value in zip(spans, cast(List[float], values)):
                 rows = slice(span.start, span.end)
                 # An entity that was set before is not the component's
