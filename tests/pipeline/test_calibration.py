@@ -144,7 +144,7 @@ def trained_once(tiny_tok2vec, fit, make_examples):
     nlp = spacy.blank("xx")
     for name in ("birnn_tagger", "birnn_ner", "birnn_textcat"):
         nlp.add_pipe(name, config={"model": {"tok2vec": tiny_tok2vec}})
-    fit(nlp, make_examples(nlp))
+    fit(nlp, make_examples(nlp), steps=25)
     return nlp
 
 
