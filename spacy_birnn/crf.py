@@ -58,6 +58,18 @@ class SequenceScores:
         """Transitions, start and end of dependent labels."""
         return cast(Tuple, (self.transitions, self.start, self.end))
 
+    def tempered(self, temperature: float) -> "SequenceScores":
+        """The same scores, divided by a temperature: the higher, the more alike the probabilities.
+        Which labelling is the best stays as it is."""
+        if temperature == 1.0:
+            return self
+        tempered = replace(self, emissions=self.emissions / temperature)
+        if self.transitions is not None:
+            tempered.transitions, tempered.start, tempered.end = (
+                part / temperature for part in self.chain
+            )
+        return tempered
+
     def padded(self, n_labels: int) -> "SequenceScores":
         """The same scores, with more labels that score 0."""
         more = n_labels - self.emissions.shape[1]

@@ -91,6 +91,19 @@ class Errors(metaclass=_WithCodes):
         "The span {text!r} is of another document than the one that '{name}' got, which begins "
         "{begin!r}. Make it of the same one: Span(doc, start, end, label=...)."
     )
+    # Calibration
+    E027 = (
+        "threshold of '{name}' has the label '{label}', which is not one of its labels: {labels}. "
+        "Correct its spelling, or leave it out."
+    )
+    E028 = (
+        "Can't calibrate {names}: none of the {n} documents has annotation that it could be "
+        "compared with. Use held-out documents with annotation, such as the development part."
+    )
+    E029 = (
+        "Can't calibrate '{name}'. The components of the pipeline that can be calibrated: {able}. "
+        "Correct its spelling, or leave it out of 'pipes'."
+    )
     # Pretraining
     E050 = (
         "'spacy-birnn.PretrainBiLM.v1' needs a tok2vec that ends in 'spacy-birnn.BiRNNEncoder.v1', "
@@ -183,4 +196,19 @@ class Warnings(metaclass=_WithCodes):
         "'spacy-birnn.PretrainBiLM.v1' has nothing to learn from in a batch of {n} texts: none has "
         "two tokens, so no word has a neighbour to predict. Check the raw texts, and set "
         "min_length = 2 in the [corpora] block of their reader. This is reported once."
+    )
+    W006 = (
+        "'{name}' was calibrated on very little: {n} predictions in {n_docs} annotated documents. "
+        "What was fitted may not hold for other texts. Use more held-out documents, some hundreds "
+        "if there are as many."
+    )
+    W007 = (
+        "'{name}' is right in {share:.1%} of the documents that it is calibrated on, and not sure "
+        "enough of it (temperature {temperature:.2f}). If it was trained on them, this fits "
+        "nothing: its probabilities will be too high for new texts. Use held-out documents."
+    )
+    W008 = (
+        "The documents that '{name}' is calibrated on have labels that it does not have: {labels}. "
+        "It has: {known}. What it predicts there counts as wrong. If these are other names for "
+        "its labels, correct the documents."
     )

@@ -10,11 +10,14 @@ from spacy.cli._util import app
 from spacy.cli.find_threshold import find_threshold
 from spacy.language import DEFAULT_CONFIG
 from spacy.tokens import Doc, DocBin
+from spacy.training import Corpus
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
 from spacy.util import load_config
 from thinc.api import Config
 from typer.testing import CliRunner
+
+from spacy_birnn.pipeline.calibration import calibrate
 
 COMPONENTS = ["birnn_tagger", "birnn_morphologizer", "birnn_ner"]
 
@@ -110,6 +113,36 @@ def test_dropout_of_the_training_section_is_used(make_config, tmp_path, weights,
     assert same(half, again)
     encoder = [key for key in none if "birnn_encoder" in key]
     assert encoder and all(not np.array_equal(none[key], half[key]) for key in encoder)
+
+
+@pytest.mark.filterwarnings("ignore:.*BIRNN-W00[67]")  # few documents, those of the training data
+@pytest.mark.parametrize("use_averages", [True, False])
+def test_what_is_saved_is_calibrated_and_training_goes_on(
+    make_config, tmp_path, weights, same, use_averages
+):
+    components = dict.fromkeys(["birnn_tagger", "birnn_ner"])
+    callback = {"@callbacks": "spacy-birnn.Calibrate.v1", "corpus": "${corpora.dev}"}
+    runs = {}
+    for name, before_to_disk in (("plain", None), ("calibrated", callback)):
+        config = make_config(
+            components, use_averages, max_steps=20, eval_frequency=10, before_to_disk=before_to_disk
+        )
+        run(config, tmp_path / name)
+        runs[name] = spacy.load(tmp_path / name / "model-best")
+    for component in components:
+        plain, found = (runs[name].get_pipe(component) for name in ("plain", "calibrated"))
+        assert same(weights(plain.model), weights(found.model))
+        assert plain.cfg == {**found.cfg, **found.unfitted} != found.cfg
+    # Evaluations during training compare what is not calibrated
+    scores = [runs[name].meta["performance"]["ents_f"] for name in runs]
+    assert scores[0] == scores[1]
+    # It is fitted to the weights that are saved
+    saved = {name: dict(runs["calibrated"].get_pipe(name).cfg) for name in components}
+    corpus = Corpus(make_config(components)["corpora"]["dev"]["path"])
+    calibrate(runs["calibrated"], corpus(runs["calibrated"]))
+    for name, cfg in saved.items():
+        now = runs["calibrated"].get_pipe(name).cfg
+        assert now["temperature"] == pytest.approx(cfg["temperature"], rel=1e-3)
 
 
 @pytest.fixture

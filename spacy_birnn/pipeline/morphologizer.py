@@ -1,6 +1,6 @@
 """Morphological features and coarse parts of speech."""
 
-from typing import Callable, Dict, Optional, Tuple
+from typing import Callable, Dict, Optional, Set, Tuple
 
 import numpy as np
 from spacy.language import Language
@@ -49,9 +49,9 @@ class BiRNNMorphologizer(TokenLabeller, Morphologizer):
     """Sets `token.morph` and `token.pos`. Labels, settings and annotation are those of spaCy's
     `Morphologizer`; the model and the loss are our own."""
 
-    def gold_mask(self, eg: Example) -> np.ndarray:
+    def gold_mask(self, eg: Example, unknown: Optional[Set[str]] = None) -> np.ndarray:
         index = {label: i for i, label in enumerate(self.labels)}
-        known: Dict[Tuple[str, str], int] = {}
+        known: Dict[Tuple[str, str], Optional[int]] = {}
         pos_tags = eg.get_aligned("POS", as_string=True)
         morphs = eg.get_aligned("MORPH", as_string=True)
         mask = np.ones((len(morphs), len(index)), dtype=bool)
@@ -60,9 +60,11 @@ class BiRNNMorphologizer(TokenLabeller, Morphologizer):
             if None in key or not any(key):
                 continue
             if key not in known:
-                known[key] = self._label_index(self._label_of(*key), index)
+                known[key] = self._label_index(self._label_of(*key), index, unknown)
+            label = known[key]
             mask[i] = False
-            mask[i, known[key]] = True
+            if label is not None:
+                mask[i, label] = True
         return mask
 
     def _label_of(self, pos: str, morph: str) -> str:

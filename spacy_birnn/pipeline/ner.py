@@ -2,7 +2,19 @@
 
 import warnings
 from itertools import islice
-from typing import Callable, Iterable, List, NamedTuple, Optional, Set, Tuple, cast
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    NamedTuple,
+    Optional,
+    Set,
+    Tuple,
+    Union,
+    cast,
+)
 
 import numpy as np
 from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE, ORTH, SENT_START
@@ -16,12 +28,23 @@ from .. import crf
 from ..checks import check_choice, check_probability
 from ..crf import Chain, LabelledSpan, SequenceScores
 from ..errors import Errors, Warnings
+from .calibration import (
+    Decisions,
+    Evidence,
+    best_threshold,
+    calibrated,
+    fit_beta,
+    uncalibrated,
+)
 from .confidence import CONFIDENCE_KEY, EntityGroup, get_confidence
 from .labels import EntitySpan, Scheme
 from .sequence import CRF_MODEL, SequenceLabeller
 
 # A lower threshold would look at very many spans, none of which is likely
 LOWEST_THRESHOLD = 0.01
+# Where some labels have a threshold of their own, that of the others until one is fitted: more
+# probable than not
+MIDDLE_THRESHOLD = 0.5
 
 
 @Language.factory(
@@ -30,7 +53,7 @@ LOWEST_THRESHOLD = 0.01
     default_config={
         "model": CRF_MODEL,
         "scheme": "BILUO",
-        "threshold": 0.2,
+        "threshold": None,
         "confidence": True,
         "scorer": {"@scorers": "spacy.ner_scorer.v1"},
     },
@@ -41,7 +64,7 @@ def make_birnn_ner(
     name: str,
     model: Model,
     scheme: str,
-    threshold: Optional[float],
+    threshold: Optional[Union[float, Dict[str, float]]],
     confidence: bool,
     scorer: Optional[Callable],
 ) -> "BiRNNEntityRecognizer":
@@ -69,22 +92,27 @@ class BiRNNEntityRecognizer(SequenceLabeller):
     scheme; a sequence that breaks the scheme has probability 0 in training and in decoding.
 
     Entities that are already set are kept, and others are decoded around them. The confidence of an
-    entity is the exact probability of that span with that label under the model, given those.
+    entity is the exact probability of that span with that label under the model, given those; after
+    `calibrate` how often an entity of that probability is right.
 
     vocab (Vocab): The shared vocabulary.
     model (Model): The model, such as `spacy-birnn.SequenceTagger.v1`.
     name (str): The component's name.
     scheme (str): "BILUO" or "BIO".
-    threshold (Optional[float]): Which entities to set: those with at least this probability (the
-        most probable where they overlap), or with null those of the single best sequence of tags.
-        Where the probabilities are right, F1 is best at half the F1 that can be reached (Lipton et
-        al. 2014, https://arxiv.org/abs/1402.1892). Less than 0.01 counts as 0.01. Recommended: 0.1
-        for hard corpora to 0.5.
+    threshold (Optional[Union[float, Dict[str, float]]]): Which entities to set: those with at least
+        this confidence (of those that overlap the most probable). A dict gives one for each label;
+        labels that it does not name have the fitted one, or 0.5 until there is one. With null it is
+        the one that `calibrate` has fitted for the best F1, and until then the entities are those
+        of the single best sequence of tags. A probability below 0.01 is never enough. Recommended:
+        null; 0.3 to find more, 0.7 to be more often right.
     confidence (bool): Whether to compute each entity's probability. It is stored in
         doc.spans["birnn_ner"], as attrs["scores"], and read as `ent._.confidence`.
     scorer (Optional[Callable]): The scoring method.
-    RAISES (ValueError): E001 for an unknown scheme.
+    RAISES (ValueError): E001 for an unknown scheme or an impossible threshold.
     """
+
+    # The map from probability to confidence is that of `calibrated`
+    unfitted = {"temperature": 1.0, "confidence_map": None, "fitted_threshold": None}
 
     def __init__(
         self,
@@ -93,12 +121,15 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         name: str = "birnn_ner",
         *,
         scheme: str = "BILUO",
-        threshold: Optional[float] = None,
+        threshold: Optional[Union[float, Dict[str, float]]] = None,
         confidence: bool = True,
         scorer: Optional[Callable] = None,
     ):
         check_choice("scheme", scheme, ("BILUO", "BIO"), where=name)
-        if threshold is not None:
+        if isinstance(threshold, dict):
+            for label, value in threshold.items():
+                check_probability(f"threshold.{label}", value, where=name)
+        elif threshold is not None:
             check_probability("threshold", threshold, where=name)
         settings = {"scheme": scheme, "threshold": threshold, "confidence": confidence}
         super().__init__(vocab, model, name, labels=[], **settings)
@@ -147,6 +178,8 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         nlp (Optional[Language]): The pipeline that the component is part of.
         labels (Optional[Iterable[str]]): The labels, as `spacy init labels` writes them. None takes
             the entity labels of the examples.
+        RAISES (ValueError): E020 for labels that are no list, E027 for thresholds of labels that
+            there are not.
         """
         validate_get_examples(get_examples, "BiRNNEntityRecognizer.initialize")
         self._check_labels(labels)
@@ -155,13 +188,14 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         for label in labels:
             self.add_label(label)
         self._require_labels()
+        self._thresholds(self.cfg)
         docs = [eg.x for eg in islice(get_examples(), 10)]
         self.model.initialize(X=docs, Y=[np.zeros((len(doc), self.n_tags), "f") for doc in docs])
 
     def constrain(self, scores: SequenceScores) -> SequenceScores:
         return scores.constrained(self.scheme.legal())
 
-    def gold_mask(self, eg: Example) -> np.ndarray:
+    def gold_mask(self, eg: Example, unknown: Optional[Set[str]] = None) -> np.ndarray:
         labels = {label: i for i, label in enumerate(self.labels)}
         if _same_tokens(eg):
             ents, iob = list(eg.y.ents), eg.y.to_array(ENT_IOB)
@@ -170,8 +204,13 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             self._report_misaligned(eg, ents)
             # None where the tokens do not align: missing, as 0
             iob = np.array([value or 0 for value in eg.get_aligned("ENT_IOB")], dtype="uint64")
-        spans = [EntitySpan(e.start, e.end, self._label_index(e.label_, labels)) for e in ents]
-        return self.scheme.mask(len(eg.x), spans, iob == 2)
+        found = [(ent, self._label_index(ent.label_, labels, unknown)) for ent in ents]
+        spans = [EntitySpan(e.start, e.end, label) for e, label in found if label is not None]
+        mask = self.scheme.mask(len(eg.x), spans, iob == 2)
+        for ent, label in found:
+            if label is None:
+                mask[ent.start : ent.end] = False
+        return mask
 
     def _report_misaligned(self, eg: Example, aligned: List[Span]) -> None:
         missed = len(eg.y.ents) - len(aligned)
@@ -215,14 +254,19 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         return allowed
 
     def decode(self, docs: List[Doc], scores: SequenceScores) -> List[Entities]:
-        allowed = self.allowed_mask(docs)
-        scheme, threshold = self.scheme, self.cfg["threshold"]
+        return self._entities(scores, self.allowed_mask(docs), self.cfg)
+
+    def _entities(
+        self, scores: SequenceScores, allowed: Optional[np.ndarray], cfg: Dict[str, Any]
+    ) -> List[Entities]:
+        """The entities to set, under the given settings."""
+        scheme, thresholds = self.scheme, self._thresholds(cfg)
         ends = np.cumsum(scores.lengths)
         found: List[List[EntitySpan]] = []
-        if threshold is None:
+        if thresholds is None:
             tags = np.split(crf.viterbi(scores, allowed), ends[:-1])
             found = [scheme.decode(doc_tags) for doc_tags in tags]
-            if not self.cfg["confidence"]:
+            if not cfg["confidence"]:
                 return [Entities(spans, None) for spans in found]
         posterior = crf.posterior(scores, allowed)
         chain = cast(Chain, posterior.chain)
@@ -230,21 +274,82 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             _Sequence(chain, scheme, end - length, length)
             for end, length in zip(ends.tolist(), scores.lengths.tolist())
         ]
-        if threshold is not None:
-            threshold = max(threshold, LOWEST_THRESHOLD)
+        if thresholds is not None:
             # An entity is at most as probable as its first tag: few rows are worth a look
             opening = np.array(scheme.tags_with("BU"), dtype="int64")
-            rows, places = np.nonzero(posterior.marginals[:, opening] >= threshold)
-            labels = (opening[places] - 1) // len(scheme.prefixes)
-            openings: List[Set[Tuple[int, int]]] = [set() for _ in docs]
+            opened = (opening - 1) // len(scheme.prefixes)
+            rows, places = np.nonzero(posterior.marginals[:, opening] >= thresholds[opened])
+            openings: List[Set[Tuple[int, int]]] = [set() for _ in sequences]
             owners = np.searchsorted(ends, rows, side="right")
-            for owner, row, label in zip(owners.tolist(), rows.tolist(), labels.tolist()):
+            for owner, row, label in zip(owners.tolist(), rows.tolist(), opened[places].tolist()):
                 openings[owner].add((row, label))
-            found = [s.probable(begun, threshold) for s, begun in zip(sequences, openings)]
-        return [
-            Entities(spans, [sequence.probability(span) for span in spans])
+            found = [s.probable(begun, thresholds) for s, begun in zip(sequences, openings)]
+        probabilities = [
+            [sequence.probability(span) for span in spans]
             for sequence, spans in zip(sequences, found)
         ]
+        return [
+            Entities(spans, calibrated(values, cfg["confidence_map"]).tolist())
+            for spans, values in zip(found, probabilities)
+        ]
+
+    def _thresholds(self, cfg: Dict[str, Any]) -> Optional[np.ndarray]:
+        """The least probability of an entity of each label, shape (labels,). None: the entities are
+        those of the best sequence of tags. RAISES (ValueError): E027."""
+        threshold, fitted = cfg["threshold"], cfg["fitted_threshold"]
+        if isinstance(threshold, dict):
+            for label in threshold:
+                if label not in self.labels:
+                    values = {"label": label, "labels": ", ".join(self.labels)}
+                    raise ValueError(Errors.E027.format(name=self.name, **values))
+            others = MIDDLE_THRESHOLD if fitted is None else fitted
+            confidence = [threshold.get(label, others) for label in self.labels]
+        else:
+            every = fitted if threshold is None else threshold
+            if every is None:
+                return None
+            confidence = [every] * len(self.labels)
+        least = uncalibrated(np.array(confidence, dtype="float64"), cfg["confidence_map"])
+        return np.maximum(least, LOWEST_THRESHOLD)
+
+    def fit(self, evidence: List[Evidence]) -> Dict[str, Any]:
+        settings = super().fit(evidence)
+        # All that could be set
+        candidates = {**settings, "confidence_map": None, "threshold": LOWEST_THRESHOLD}
+        parts = [self.decisions(part, candidates) for part in evidence]
+        probabilities, right = (np.concatenate(values) for values in zip(*parts))
+        beta = fit_beta(probabilities, right)
+        threshold = best_threshold(calibrated(probabilities, beta))
+        return {**settings, "confidence_map": beta, "fitted_threshold": threshold}
+
+    def decisions(self, evidence: Evidence, settings: Dict[str, Any]) -> Decisions:
+        """The entities that are set where all is annotated. Right is an entity with the start, the
+        end and the label of one that is annotated."""
+        cfg = {**self.cfg, **settings, "confidence": True}
+        scores = self.constrain(evidence.scores.tempered(cfg["temperature"]))
+        confidence, right = [], []
+        ends = np.cumsum(scores.lengths)[:-1]
+        every = np.ones_like(evidence.gold) if evidence.allowed is None else evidence.allowed
+        is_free = np.split(every.sum(axis=1) > 1, ends)
+        found = self._entities(scores, evidence.allowed, cfg)
+        for gold, free, (spans, values) in zip(np.split(evidence.gold, ends), is_free, found):
+            annotated = gold.sum(axis=1) <= 1
+            for span, value in zip(spans, cast(List[float], values)):
+                rows = slice(span.start, span.end)
+                # An entity that was set before is not the component's
+                if annotated[rows].all() and free[rows].any():
+                    confidence.append(value)
+                    right.append(self._agrees(span, gold))
+        return Decisions(np.array(confidence, dtype="float64"), np.array(right, dtype=bool))
+
+    def _agrees(self, span: EntitySpan, gold: np.ndarray) -> bool:
+        """Whether a document's annotation, as `gold_mask` gives it, has exactly this entity."""
+        n = span.end - span.start
+        # In BIO the token after an entity tells that it ends there
+        rows = gold[span.start : span.end + 1]
+        alone = EntitySpan(0, n, span.label)
+        expected = self.scheme.mask(len(rows), [alone], np.zeros(len(rows), dtype=bool))
+        return bool(rows[:n].any(axis=1).all() and not (rows & ~expected).any())
 
     def set_annotations(self, docs: Iterable[Doc], predicted: Iterable[Entities]) -> None:
         """Set the entities, and the span group with their probabilities.
@@ -266,8 +371,9 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         return [ent for ent, _ in found]
 
     def span_probabilities(self, doc: Doc, spans: Iterable[Span]) -> List[float]:
-        """The exact probability of each of some spans: that the document has this entity, with
-        these bounds and this label, whether or not it would be found. The document is not modified.
+        """The confidence of each of some spans: the exact probability that the document has this
+        entity, with these bounds and this label, whether or not it would be found; after
+        `calibrate` how often one of that probability is right. The document is not modified.
 
         What is set on the document is respected as in `predict`, and the probabilities are those
         given that: after the component has run, what it found is certain. Ask of a document that
@@ -276,7 +382,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         doc (Doc): The document.
         spans (Iterable[Span]): Spans of this document with one of the component's labels. They may
             overlap.
-        RETURNS (List[float]): The probability of each; 0.0 for what can't be an entity.
+        RETURNS (List[float]): The confidence of each; 0.0 for what can't be an entity.
         RAISES (ValueError): E010 before initialization, E025 for a label that the component does
             not have, E026 for a span of another document.
         """
@@ -284,7 +390,9 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         wanted = [self._entity_span(doc, span) for span in spans]
         posterior = crf.posterior(self._scores([doc]), self.allowed_mask([doc]))
         sequence = _Sequence(cast(Chain, posterior.chain), self.scheme, 0, len(doc))
-        return [sequence.probability(s) if s.start < s.end else 0.0 for s in wanted]
+        exact = np.array([sequence.probability(s) if s.start < s.end else 0.0 for s in wanted])
+        confidence = calibrated(exact, self.cfg["confidence_map"])
+        return np.where(exact > 0, confidence, 0.0).tolist()
 
     def _entity_span(self, doc: Doc, span: Span) -> EntitySpan:
         names = {"text": span.text, "name": self.name}
@@ -324,24 +432,28 @@ class _Sequence(NamedTuple):
         then = self.scheme.after(span.label) if span.end < self.length else None
         return self._marginal(span, self.scheme.encode(span), then)
 
-    def probable(self, openings: Set[Tuple[int, int]], threshold: float) -> List[EntitySpan]:
-        """The entities with at least the threshold's probability, in order; of those that overlap
-        the most probable. They begin at the given rows of the batch, with the given labels."""
+    def probable(self, openings: Set[Tuple[int, int]], thresholds: np.ndarray) -> List[EntitySpan]:
+        """The entities with at least the probability that their label needs, in order; of those
+        that overlap the most probable. They begin at the given rows of the batch, with the given
+        labels."""
         if not openings:
             return []
         candidates = []
         for row, label in openings:
+            threshold = thresholds[label]
             span = EntitySpan(row - self.offset, row - self.offset + 1, label)
             while True:
-                candidates.append((self.probability(span), span))
+                probability = self.probability(span)
+                if probability >= threshold:
+                    candidates.append((probability, span))
                 tags = self.scheme.unfinished(label, span.end - span.start)
                 if span.end == self.length or self._marginal(span, tags) < threshold:
                     break
                 span = span._replace(end=span.end + 1)
         chosen: List[EntitySpan] = []
         taken = np.zeros(self.length, dtype=bool)
-        for value, span in sorted(candidates, key=lambda pair: (-pair[0], pair[1])):
-            if value >= threshold and not taken[span.start : span.end].any():
+        for _, span in sorted(candidates, key=lambda pair: (-pair[0], pair[1])):
+            if not taken[span.start : span.end].any():
                 chosen.append(span)
                 taken[span.start : span.end] = True
         return sorted(chosen)

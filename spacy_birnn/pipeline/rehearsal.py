@@ -6,10 +6,10 @@ from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from thinc.api import Optimizer, set_dropout_rate
 
-from .serialize import SafelySaved
+from .calibration import Calibrated
 
 
-class Rehearsing(SafelySaved):
+class Rehearsing(Calibrated):
     """A component that can rehearse. It says how far it has come away from the earlier model
     (`drift`). Among several base classes it comes first."""
 
@@ -48,6 +48,7 @@ class Rehearsing(SafelySaved):
         docs = [eg.predicted for eg in examples]
         if self._rehearsal_model is None or not any(len(doc) for doc in docs):
             return losses
+        self.void_calibration()
         set_dropout_rate(self.model, drop)
         scores, backprop = self.model.begin_update(docs)
         loss, d_scores = self.drift(docs, scores, self._rehearsal_model.predict(docs))

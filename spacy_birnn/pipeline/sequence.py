@@ -1,6 +1,6 @@
 """What the components that label tokens share."""
 
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Set, Tuple
 
 import numpy as np
 from spacy.pipeline import TrainablePipe
@@ -13,6 +13,7 @@ from .. import crf
 from ..checks import check_positive, check_rate, check_smoothing
 from ..crf import SequenceScores
 from ..errors import Errors
+from .calibration import Decisions, Evidence
 from .rehearsal import Rehearsing
 
 default_model_config = """
@@ -38,6 +39,7 @@ class SequenceLabeller(Rehearsing):
 
     def __init__(self, vocab: Vocab, model: Model, name: str, **settings: Any):
         super().__init__(vocab, model, name, **settings)
+        self.void_calibration()
         output = model.get_ref("output_layer").attrs.get("output") if _has_head(model) else None
         if output is None:
             raise ValueError(Errors.E005.format(name=name, found=model.name))
@@ -55,9 +57,11 @@ class SequenceLabeller(Rehearsing):
     def n_outputs(self) -> int:
         return self.n_tags
 
-    def gold_mask(self, eg: Example) -> np.ndarray:
+    def gold_mask(self, eg: Example, unknown: Optional[Set[str]] = None) -> np.ndarray:
         """The tags that agree with an example's annotation; all of them where it has none.
 
+        unknown (Optional[Set[str]]): Collects labels that the component does not have, with whose
+            tokens no tag agrees. None: they are refused (E021).
         RETURNS (np.ndarray): bool, shape (tokens of eg.predicted, n_tags).
         """
         raise NotImplementedError  # pragma: no cover
@@ -127,6 +131,7 @@ class SequenceLabeller(Rehearsing):
         """Learn from a batch. RAISES (ValueError): E010 before initialization."""
         validate_examples(examples, f"{type(self).__name__}.update")
         self._require_weights()
+        self.void_calibration()
         # Not the update of spaCy's Tagger, which expects its own kind of scores
         return TrainablePipe.update(self, examples, drop=drop, sgd=sgd, losses=losses)
 
@@ -144,14 +149,7 @@ class SequenceLabeller(Rehearsing):
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.get_loss")
         scores = self.constrain(self._finite(scores))
-        gold = np.concatenate([self.gold_mask(eg) for eg in examples])
-        allowed = self.allowed_mask([eg.predicted for eg in examples])
-        if allowed is not None:
-            # Where the annotation contradicts what is on a document, the annotation is right
-            conflict = ~(gold & allowed).any(axis=1)
-            rows = np.split(np.arange(len(gold)), np.cumsum(scores.lengths)[:-1])
-            for doc_rows in rows:
-                allowed[doc_rows] |= conflict[doc_rows].any()
+        gold, allowed = self._masks(examples, scores.lengths)
         loss, d_scores = crf.loss(scores, gold, allowed)
         rate = self.cfg.get("label_smoothing", 0.0)
         if rate:
@@ -162,6 +160,43 @@ class SequenceLabeller(Rehearsing):
             loss -= float((moved * scores.emissions).sum())
             d_scores.emissions -= moved.astype("f")
         return loss, d_scores
+
+    def _masks(
+        self, examples: List[Example], lengths: np.ndarray, unknown: Optional[Set[str]] = None
+    ) -> Tuple[np.ndarray, Optional[np.ndarray]]:
+        """The tags that agree with the annotation of a batch, and those that its documents allow.
+        For `unknown` see `gold_mask`."""
+        gold = np.concatenate([self.gold_mask(eg, unknown) for eg in examples])
+        allowed = self.allowed_mask([eg.predicted for eg in examples])
+        if allowed is not None:
+            # Where the annotation contradicts what is on a document, the annotation is right
+            conflict = ~(gold & allowed).any(axis=1)
+            rows = np.split(np.arange(len(gold)), np.cumsum(lengths)[:-1])
+            for doc_rows in rows:
+                allowed[doc_rows] |= conflict[doc_rows].any()
+        return gold, allowed
+
+    def evidence(self, examples: List[Example], unknown: Set[str]) -> Evidence:
+        scores = self._finite(self.model.predict([eg.predicted for eg in examples]))
+        gold, allowed = self._masks(examples, scores.lengths, unknown)
+        owners = np.repeat(np.arange(len(examples)), scores.lengths)
+        n_docs = len(set(owners[~gold.all(axis=1)].tolist()))
+        return Evidence(n_docs, scores, gold, allowed)
+
+    def loss_at(self, evidence: Evidence, temperature: float) -> float:
+        # Of a token with an unknown label nothing is known that the model could say
+        gold = evidence.gold | ~evidence.gold.any(axis=1, keepdims=True)
+        scores = self.constrain(evidence.scores.tempered(temperature))
+        return crf.loss(scores, gold, evidence.allowed)[0]
+
+    def decisions(self, evidence: Evidence, settings: Dict[str, Any]) -> Decisions:
+        """The tag of each token that has annotation."""
+        scores = self.constrain(evidence.scores.tempered(settings["temperature"]))
+        tags = crf.viterbi(scores, evidence.allowed)
+        confidence = crf.posterior(scores, evidence.allowed).marginals
+        rows = np.flatnonzero(evidence.gold.sum(axis=1) <= 1)
+        chosen = rows, tags[rows]
+        return Decisions(confidence[chosen].astype("float64"), evidence.gold[chosen])
 
     def drift(
         self, docs: List[Doc], scores: SequenceScores, teacher: SequenceScores
@@ -192,15 +227,22 @@ class SequenceLabeller(Rehearsing):
         if self.model.get_ref("output_layer").has_param("W"):
             self.set_output(self.n_tags)
 
-    def _label_index(self, label: str, labels: Dict[str, int]) -> int:
+    def _label_index(
+        self, label: str, labels: Dict[str, int], unknown: Optional[Set[str]]
+    ) -> Optional[int]:
+        """The label's place. One that there is not is collected (None), or refused."""
         if label not in labels:
+            if unknown is not None:
+                unknown.add(label)
+                return None
             known = ", ".join(labels)
             raise ValueError(Errors.E021.format(label=label, name=self.name, labels=known))
         return labels[label]
 
     def _scores(self, docs: List[Doc]) -> SequenceScores:
-        """What the model says of at least one document, without what the tagging scheme forbids."""
-        return self.constrain(self._finite(self.model.predict(docs)))
+        """The scores of a batch from which its probabilities are: tempered and constrained."""
+        scores = self._finite(self.model.predict(docs))
+        return self.constrain(scores.tempered(self.cfg["temperature"]))
 
     def _finite(self, scores: SequenceScores) -> SequenceScores:
         if not np.isfinite(scores.emissions.sum()):

@@ -1,6 +1,6 @@
 """Part-of-speech tags."""
 
-from typing import Callable, Iterable, Optional
+from typing import Callable, Iterable, Optional, Set
 
 import numpy as np
 from spacy.language import Language
@@ -69,7 +69,7 @@ class BiRNNTagger(TokenLabeller, Tagger):
             labels = sorted(tag for tag in tags if tag and not self._is_negative(tag))
         super().initialize(get_examples, nlp=nlp, labels=labels)
 
-    def gold_mask(self, eg: Example) -> np.ndarray:
+    def gold_mask(self, eg: Example, unknown: Optional[Set[str]] = None) -> np.ndarray:
         index = {label: i for i, label in enumerate(self.labels)}
         tags = eg.get_aligned("TAG", as_string=True)
         mask = np.ones((len(tags), len(index)), dtype=bool)
@@ -77,11 +77,11 @@ class BiRNNTagger(TokenLabeller, Tagger):
             if not tag:
                 continue
             negative = self._is_negative(tag)
-            label = self._label_index(
-                tag[len(self.cfg["neg_prefix"]) :] if negative else tag, index
-            )
+            name = tag[len(self.cfg["neg_prefix"]) :] if negative else tag
+            label = self._label_index(name, index, unknown)
             mask[i] = negative
-            mask[i, label] = not negative
+            if label is not None:
+                mask[i, label] = not negative
         return mask
 
     def _is_negative(self, tag: str) -> bool:

@@ -1,7 +1,7 @@
 """Categories of documents."""
 
 import warnings
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 from spacy.language import Language
@@ -13,6 +13,7 @@ from thinc.api import Config, Model, Optimizer
 
 from ..checks import check_probability, check_rate, check_smoothing
 from ..errors import Errors, Warnings
+from .calibration import Decisions, Evidence
 from .rehearsal import Rehearsing
 
 default_model_config = """
@@ -169,6 +170,7 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
         self.cfg["class_weights"] = class_weights
         self.cfg["label_smoothing"] = label_smoothing
         self.cfg["attention"] = attention
+        self.void_calibration()
         self._warned_other = False
 
     def initialize(
@@ -203,7 +205,7 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
         """
         self._require_weights()
         scores = self.model.predict(list(docs))
-        probabilities = self.probabilities(self._finite(scores.logits))
+        probabilities = self.probabilities(self._finite(scores.logits) / self.cfg["temperature"])
         attention = scores.attention or [None] * len(probabilities)
         return [Categories(*pair) for pair in zip(probabilities, attention)]
 
@@ -230,6 +232,7 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
         """Learn from a batch. RAISES (ValueError): E010 before initialization."""
         validate_examples(examples, f"{type(self).__name__}.update")
         self._require_weights()
+        self.void_calibration()
         return super().update(examples, drop=drop, sgd=sgd, losses=losses)
 
     def get_loss(  # type: ignore[override]
@@ -270,6 +273,30 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
         d_logits = np.zeros_like(logits)
         loss, d_logits[:, known] = self._divergence(logits[:, known], target)
         return loss, d_logits
+
+    def evidence(self, examples: List[Example], unknown: Set[str]) -> Evidence:
+        # Labels that are not its own may be another classifier's: W004, see `gold_mask`
+        self._require_weights()
+        self._validate_categories(examples)
+        logits = self._finite(self.model.predict([eg.predicted for eg in examples]).logits)
+        gold = self.gold_mask(examples)
+        return Evidence(int((~gold.all(axis=(1, 2))).sum()), logits, gold)
+
+    def loss_at(self, evidence: Evidence, temperature: float) -> float:
+        log_p = _log_softmax(self.choices(evidence.scores / temperature))
+        return -float(np.logaddexp.reduce(np.where(evidence.gold, log_p, -np.inf), axis=2).sum())
+
+    def decisions(self, evidence: Evidence, settings: Dict[str, Any]) -> Decisions:
+        """The most probable outcome of each choice whose right one is known: of exclusive classes
+        the label, of independent ones yes or no for each label."""
+        log_p = _log_softmax(self.choices(evidence.scores / settings["temperature"]))
+        best = log_p.argmax(axis=2)[..., None]
+        known = evidence.gold.sum(axis=2) == 1
+        confidence, right = (
+            np.take_along_axis(values, best, axis=2)[..., 0][known]
+            for values in (np.exp(log_p), evidence.gold)
+        )
+        return Decisions(confidence, right)
 
     def gold_mask(self, examples: List[Example]) -> np.ndarray:
         """The outcomes that agree with the annotation; all of a choice where it has none. Labels

@@ -10,10 +10,13 @@ from typing import Any, Callable, Dict
 import numpy as np
 import pytest
 import spacy
+import srsly
 from spacy.tokens import Doc, Span
 from spacy.training import Example, offsets_to_biluo_tags
 from spacy.util import load_config, load_model_from_config
 from thinc.api import Adam, fix_random_seed
+
+from spacy_birnn.pipeline.calibration import calibrate
 
 
 @dataclass(frozen=True)
@@ -537,6 +540,112 @@ def test_rehearsal_without_tokens_or_teacher_does_nothing(case, trained, weights
     empty = Example.from_dict(trained.make_doc(""), {})
     assert pipe.rehearse([empty], sgd=Adam(0.1)) == {"pipe": 0}
     assert same(weights(pipe.model), before)
+
+
+# Calibration
+
+
+@pytest.fixture
+def held_out(make_examples):
+    """The sentences of the training data, but every third word is a new one, and two have the
+    category of another."""
+
+    def make(nlp):
+        examples, sentences = [], make_examples(nlp)
+        for k, eg in enumerate(sentences * 3):
+            words = [f"w{t.i}" if (t.i + k) % 3 == 0 else t.text for t in eg.y]
+            other = Doc(nlp.vocab, words=words).from_array(
+                ["TAG", "POS", "MORPH", "ENT_IOB", "ENT_TYPE"],
+                eg.y.to_array(["TAG", "POS", "MORPH", "ENT_IOB", "ENT_TYPE"]),
+            )
+            other.cats = (eg if k < 7 else sentences[k - 7]).y.cats
+            examples.append(Example(Doc(nlp.vocab, words=words), other))
+        return examples
+
+    return make
+
+
+def calibrated(nlp, examples):
+    with pytest.warns(UserWarning, match="BIRNN-W006.*pipe"):  # they are few
+        calibrate(nlp, examples)
+    return nlp.get_pipe("pipe")
+
+
+def test_calibration_makes_held_out_annotation_likelier(case, trained, held_out):
+    skip_unless_it_scores_labels(case)
+    examples = held_out(trained)
+    evidence = trained.get_pipe("pipe").evidence(examples, set())
+    before = [case.read(trained(eg.x.copy())) for eg in examples]
+    pipe = calibrated(trained, examples)
+    temperature = pipe.cfg["temperature"]
+    assert temperature > 1
+    assert pipe.loss_at(evidence, temperature) < 0.9 * pipe.loss_at(evidence, 1.0)
+    # By the temperature alone nothing else is predicted, nor does training change
+    scores = pipe.model.predict([eg.x for eg in examples])
+    loss, _ = pipe.get_loss(examples, scores)
+    pipe.void_calibration()
+    assert pipe.get_loss(examples, scores)[0] == loss > 0
+    pipe.cfg["temperature"] = temperature
+    assert [case.read(trained(eg.x.copy())) for eg in examples] == before
+
+
+def test_calibration_is_saved(case, trained, reload, held_out, tmp_path):
+    skip_unless_it_scores_labels(case)
+    examples = held_out(trained)
+    pipe = calibrated(trained, examples)
+    expected = pipe.decisions(pipe.evidence(examples, set()), pipe.cfg).confidence
+    trained.to_disk(tmp_path)
+    for loaded in (spacy.load(tmp_path), reload(trained)):
+        again = loaded.get_pipe("pipe")
+        found = again.decisions(again.evidence(examples, set()), again.cfg).confidence
+        # Ten decimals of a setting are saved
+        for name in pipe.unfitted:
+            assert again.cfg[name] == pytest.approx(pipe.cfg[name], abs=1e-9)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8)
+
+
+def test_a_component_saved_before_there_was_calibration(case, trained, held_out):
+    skip_unless_it_scores_labels(case)
+    pipe = trained.get_pipe("pipe")
+    fields = srsly.msgpack_loads(pipe.to_bytes())
+    cfg = srsly.json_loads(fields["cfg"])
+    fields["cfg"] = srsly.json_dumps({k: v for k, v in cfg.items() if k not in pipe.unfitted})
+    calibrated(trained, held_out(trained))
+    assert pipe.cfg["temperature"] != 1
+    pipe.from_bytes(srsly.msgpack_dumps(fields))
+    assert pipe.cfg == cfg and pipe.cfg["temperature"] == 1
+    # One that can't be loaded changes nothing
+    now = dict(calibrated(trained, held_out(trained)).cfg)
+    with pytest.raises(ValueError, match="BIRNN-E01"):
+        pipe.from_bytes(srsly.msgpack_dumps({**fields, "model": b"not a model"}))
+    assert pipe.cfg == now
+
+
+def test_training_makes_calibration_void(case, trained, held_out):
+    skip_unless_it_scores_labels(case)
+    pipe, examples = trained.get_pipe("pipe"), held_out(trained)
+    before = pipe.cfg.copy()
+    trained.resume_training()
+    fitted = {**calibrated(trained, examples).cfg}
+    assert fitted != before
+    for train in (pipe.update, pipe.rehearse):
+        pipe.cfg.update(fitted)
+        train(examples)
+        assert pipe.cfg == before
+
+
+def test_calibrated_probabilities_do_not_depend_on_the_batch(case, trained, held_out):
+    skip_unless_it_scores_labels(case)
+    examples = held_out(trained)
+    pipe = calibrated(trained, examples)
+
+    def confidence(batches):
+        parts = [pipe.decisions(pipe.evidence(batch, set()), pipe.cfg) for batch in batches]
+        return np.concatenate([part.confidence for part in parts])
+
+    together, alone = confidence([examples]), confidence([[eg] for eg in examples])
+    assert len(together) > 5 and (together > 0).all() and (together < 1).all()
+    np.testing.assert_allclose(alone, together, rtol=0, atol=1e-5)
 
 
 # Documents of any length
