@@ -110,7 +110,7 @@ def fit() -> Callable[..., Dict[str, float]]:
 
     def train(nlp, examples, steps: int = 50, resume: bool = False) -> Dict[str, float]:
         sgd = nlp.resume_training() if resume else nlp.initialize(lambda: examples)
-        sgd.learn_rate = 0.02
+        sgd.learn_rate = 0.01
         losses: Dict[str, float] = {}
         for _ in range(steps):
             losses = {}

@@ -33,7 +33,9 @@ class CharRNN(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.embed = nn.Embedding(rows, char_width)
-        nn.init.uniform_(self.embed.weight, -0.1, 0.1)
+        # Of length 1 on average: smaller ones the layer above hardly sees at first
+        bound = (3 / char_width) ** 0.5
+        nn.init.uniform_(self.embed.weight, -bound, bound)
         self.rnn = BiRNN(char_width, hidden_width, cell=cell, locked_dropout=0.0)
 
     def forward(self, chars: Tensor, lengths: np.ndarray, drop: float = 0.0) -> Tensor:

@@ -7,7 +7,7 @@ from thinc.types import Floats2d
 
 from ..checks import CELLS, check_choice, check_positive, check_rate
 from .features import Words, WordsToVectors, by_word, code_points
-from .torch_wrapper import TorchShim, run_module, torch_shim
+from .torch_wrapper import RECURRENT_RATE, TorchShim, run_module, torch_shim
 from .types import DocsToVectors
 
 CACHED_WORDS = 20000
@@ -56,7 +56,7 @@ def build_char_rnn(
         init=_init,
         attrs={"rows": rows, "max_chars": max_chars, "dropout_rate": 0.0},
         dims={"nO": width},
-        shims=[TorchShim("char_rnn", _build_module, module_settings)],
+        shims=[TorchShim("char_rnn", _build_module, module_settings, rate_scale=RECURRENT_RATE)],
     )
     return by_word(encoder)
 

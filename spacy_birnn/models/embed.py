@@ -3,18 +3,19 @@
 from typing import Any, Callable, List, Optional, Tuple
 
 import numpy as np
-from thinc.api import Embed, HashEmbed, Model, chain, concatenate
-from thinc.types import Ints1d, Ints2d
+from thinc.api import HashEmbed, Model, chain, concatenate
+from thinc.types import Ints2d
 
 from ..checks import check_positive, check_rate
-from .features import CASES, Words, by_word, case_of, word_id
+from .features import Words, by_word, spelling_ids, word_id
 from .types import DocsToVectors
 from .vectors import word_vectors
 
 # Places of the filter that remembers the words of training: 100,000 words leave 1 in 10 unknown
 # words to pass as known
 FILTER_SIZE = 2**20
-CASE_WIDTH = 16
+# Of each of the three tables of how a word is written
+SPELLING_WIDTH, SPELLING_ROWS = 32, 2500
 
 
 def build_word_char_embed(
@@ -25,7 +26,7 @@ def build_word_char_embed(
     chars: Optional[DocsToVectors],
 ) -> DocsToVectors:
     """A vector for each token from its word alone. Side by side stand a vector of its own (trained,
-    in a hashed table), one for its case (lower, upper, title, mixed, with digits, other), its
+    in a hashed table), hashed vectors of its first character, its last three and its shape, its
     static vector if the vocab has any (see `vectors.word_vectors`), and its characters. Fits the
     `embed` slot of `spacy.Tok2Vec.v2` before an encoder that takes any width, such as
     `spacy-birnn.BiRNNEncoder.v1`. Each distinct word of a batch is embedded once.
@@ -49,8 +50,9 @@ def build_word_char_embed(
     own = chain(
         _word_ids(), known_words([0], word_dropout), HashEmbed(width, rows, column=0, seed=8)
     )
-    case = chain(_cases(), Embed(CASE_WIDTH, len(CASES)))
-    parts = [own, case, word_vectors()]
+    tables = [HashEmbed(SPELLING_WIDTH, SPELLING_ROWS, column=i, seed=9 + i) for i in range(3)]
+    spelling = chain(_spelling_ids(), concatenate(*tables))
+    parts = [own, spelling, word_vectors()]
     if chars is not None and chars.name == "by_word":
         # One list of words serves both
         return by_word(concatenate(*parts, chars.layers[0]))
@@ -68,14 +70,14 @@ def _word_ids() -> Model[Words, Ints2d]:
     return Model("word_ids", forward)
 
 
-def _cases() -> Model[Words, Ints1d]:
-    """The case of each word, shape (words,)."""
+def _spelling_ids() -> Model[Words, Ints2d]:
+    """See `features.spelling_ids`; shape (words, 3)."""
 
-    def forward(model: Model, words: Words, is_train: bool) -> Tuple[Ints1d, Callable]:
-        cases = [case_of(word) for word in words.texts]
-        return model.ops.asarray1i(cases), lambda d_cases: []
+    def forward(model: Model, words: Words, is_train: bool) -> Tuple[Ints2d, Callable]:
+        ids = np.array([spelling_ids(word) for word in words.texts], dtype="uint64")
+        return model.ops.asarray(ids), lambda d_ids: []
 
-    return Model("word_case", forward)
+    return Model("spelling_ids", forward)
 
 
 def known_words(

@@ -9,7 +9,7 @@ from thinc.types import Floats2d
 
 from ..checks import check_heads, check_positive, check_recurrent
 from ..errors import Errors
-from .torch_wrapper import TorchShim, run_module, torch_shim
+from .torch_wrapper import RECURRENT_RATE, TorchShim, run_module, torch_shim
 from .types import DocsToVectors, Encoder
 
 
@@ -63,7 +63,7 @@ def build_birnn_encoder(
         init=_init,
         attrs={"dropout_rate": 0.0},
         dims={"nI": None, "nO": width},
-        shims=[TorchShim("birnn_encoder", _build_birnn, settings)],
+        shims=[TorchShim("birnn_encoder", _build_birnn, settings, rate_scale=RECURRENT_RATE)],
     )
 
 

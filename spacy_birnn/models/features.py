@@ -6,6 +6,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 from spacy.attrs import ORTH
+from spacy.lang.lex_attrs import word_shape
 from spacy.strings import hash_string
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
@@ -14,7 +15,6 @@ from thinc.types import Floats2d
 
 from .types import DocsToVectors
 
-CASES = ("lower", "upper", "title", "mixed", "digits", "other")
 DIGIT = re.compile(r"\d")
 
 
@@ -68,19 +68,10 @@ def word_id(word: str) -> int:
 
 
 @lru_cache(maxsize=2**16)
-def case_of(word: str) -> int:
-    """How a word is written, as an index of CASES."""
-    if word.islower():
-        name = "lower"
-    elif word.isupper():
-        name = "upper"
-    elif word[:1].isupper():
-        name = "title"
-    elif any(char.isupper() for char in word):
-        name = "mixed"
-    else:
-        name = "digits" if DIGIT.search(word) else "other"
-    return CASES.index(name)
+def spelling_ids(word: str) -> Tuple[int, int, int]:
+    """How a word is written: the hashes of its first character, its last three and its shape (as
+    spaCy's SHAPE, such as "Xxxx" or "d.dd"), unsigned 64-bit integers."""
+    return hash_string(word[:1]), hash_string(word[-3:]), hash_string(word_shape(word))
 
 
 def code_points(words: List[str], *, max_chars: int) -> Tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,12 @@ from ..checks import check_choice
 from ..crf import SequenceScores
 from .encoder import with_self_attention
 from .ops import with_torch_product
+from .torch_wrapper import RECURRENT_RATE
 from .types import DocsToVectors, SequenceTagger, TaggingHead
+
+# Scores are this many times what the weights say. The weights begin at 0, so Adam moves the scores
+# this many times faster: as `RECURRENT_RATE`, for weights that are Thinc's
+SCALE = RECURRENT_RATE
 
 
 def build_sequence_tagger(
@@ -78,17 +83,17 @@ def _forward(
     lengths = np.array([len(X) for X in Xs], dtype="int64")
     X = ops.flatten(Xs) if len(Xs) else ops.alloc2f(0, model.get_dim("nI"))
     W = model.get_param("W")
-    emissions = ops.gemm(X, W, trans2=True) + model.get_param("b")
+    emissions = (ops.gemm(X, W, trans2=True) + model.get_param("b")) * SCALE
     chain_names = [name for name in model.param_names if name not in ("W", "b")]
-    chain_scores = {name: ops.to_numpy(model.get_param(name)) for name in chain_names}
+    chain_scores = {name: ops.to_numpy(model.get_param(name)) * SCALE for name in chain_names}
     scores = SequenceScores(ops.to_numpy(emissions), lengths, **chain_scores)
 
     def backprop(d_scores: SequenceScores) -> List[Floats2d]:
-        dY = ops.asarray2f(d_scores.emissions)
+        dY = ops.asarray2f(d_scores.emissions) * SCALE
         model.inc_grad("W", ops.gemm(dY, X, trans1=True))
         model.inc_grad("b", dY.sum(axis=0))
         for name in chain_names:
-            model.inc_grad(name, ops.asarray_f(getattr(d_scores, name)))
+            model.inc_grad(name, ops.asarray_f(getattr(d_scores, name)) * SCALE)
         return ops.unflatten(ops.gemm(dY, W), lengths)
 
     return scores, backprop

@@ -7,10 +7,14 @@ import sys
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple, cast
 
 import srsly
-from thinc.api import ArgsKwargs, Model, PyTorchShim, get_torch_default_device, torch2xp, xp2torch
+from thinc.api import ArgsKwargs, Model, Optimizer, PyTorchShim, get_torch_default_device, torch2xp, xp2torch
 from thinc.types import FloatsXd
 
 from ..errors import Errors
+
+# Recurrent layers learn best at three times the rate of 0.001 that spaCy's recommended [training]
+# block has (benchmarks/README.md)
+RECURRENT_RATE = 3.0
 
 
 def _one_thread_after_fork() -> None:
@@ -49,13 +53,22 @@ class TorchShim(PyTorchShim):
         beside the weights.
     settings (Dict[str, Any]): Those arguments that the config states. The others are known at
         initialization.
+    rate_scale (float): What the optimizer's learning rate is multiplied by for this module.
     """
 
-    def __init__(self, layer_name: str, build: Callable[..., Any], settings: Dict[str, Any]):
+    def __init__(
+        self,
+        layer_name: str,
+        build: Callable[..., Any],
+        settings: Dict[str, Any],
+        *,
+        rate_scale: float = 1.0,
+    ):
         super().__init__(None)
         self.layer_name = layer_name
         self.build_module = build
         self.settings = settings
+        self.rate_scale = rate_scale
         self.memo: Dict[str, Any] = {}
 
     @property
@@ -81,7 +94,9 @@ class TorchShim(PyTorchShim):
                 # good, where Thinc's shim would zero it
                 grad, param.grad = param.grad, None
                 key = (self.id, name)
-                updated, _ = optimizer(key, torch2xp(param.data), torch2xp(grad))
+                # nlp.rehearse() has another callable here, which only takes the gradients
+                scale = {"lr_scale": self.rate_scale} if isinstance(optimizer, Optimizer) else {}
+                updated, _ = optimizer(key, torch2xp(param.data), torch2xp(grad), **scale)
                 # Copied: as its new data it would keep all those before alive, one behind the other
                 param.data.copy_(xp2torch(updated, device=param.device))
         self.memo.clear()
@@ -102,7 +117,9 @@ class TorchShim(PyTorchShim):
             self.memo.clear()
 
     def copy(self) -> "TorchShim":
-        copied = TorchShim(self.layer_name, self.build_module, self.settings)
+        copied = TorchShim(
+            self.layer_name, self.build_module, self.settings, rate_scale=self.rate_scale
+        )
         if self._model is not None:
             copied.from_bytes(self.to_bytes())
         return copied

@@ -26,6 +26,8 @@ from .serialize import SafelySaved
 N_BINS = 15
 # The least and the highest temperature that are looked at
 TEMPERATURES = (0.1, 10.0)
+# A temperature is fitted to about this many documents at least
+ENOUGH = 1000
 # Fewer predictions than this say little
 FEW = 100
 # A component that is right this often, and could be surer still, has seen the documents before
@@ -126,7 +128,9 @@ class Calibrated(SafelySaved):
 
     def fit(self, evidence: List[Evidence]) -> Dict[str, Any]:
         """The settings that suit the evidence, one item a batch. It changes nothing."""
-        temperature = fit_temperature(lambda t: sum(self.loss_at(part, t) for part in evidence))
+        # One number needs no more than some batches
+        some = evidence[:: max(1, sum(part.n_docs for part in evidence) // ENOUGH)]
+        temperature = fit_temperature(lambda t: sum(self.loss_at(part, t) for part in some))
         return {"temperature": temperature}
 
     def void_calibration(self) -> None:

@@ -142,7 +142,7 @@ def test_determined_neighbours_are_learned(build, nlp, target):
     docs = [Doc(nlp.vocab, words=cycle[i : i + 7]) for i in range(6)]
     model = build({**BOTH, "width": 64, "locked_dropout": 0.0}, target=target)
     sgd = Adam(0.01)
-    losses = [make_update(model, docs, sgd, model.attrs["loss"]) for _ in range(120)]
+    losses = [make_update(model, docs, sgd, model.attrs["loss"]) for _ in range(200)]
     parts, n_classes = (1, 50) if target == "words" else (4, 256)
     predictions = sum(2 * (len(doc) - 1) for doc in docs)
     assert losses[0] == pytest.approx(predictions * parts * np.log(n_classes), rel=0.05)
@@ -215,7 +215,7 @@ def test_an_embedding_that_looks_back_is_refused(nlp, tiny_tok2vec):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, on the way there
 def test_a_learning_rate_that_explodes_is_reported(build, docs):
     model = build(BOTH)
-    sgd = Adam(1e20)
+    sgd = Adam(1e38)
     with pytest.raises(ValueError, match="BIRNN-E022.*PretrainBiLM"):
         for _ in range(10):
             make_update(model, docs, sgd, model.attrs["loss"])

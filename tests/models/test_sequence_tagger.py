@@ -3,7 +3,7 @@ import pytest
 from thinc.api import Model
 
 from spacy_birnn.crf import SequenceScores
-from spacy_birnn.models.tagger import build_sequence_tagger
+from spacy_birnn.models.tagger import SCALE, build_sequence_tagger
 
 
 def rows():
@@ -31,12 +31,12 @@ def test_scores_are_linear_in_the_vectors(build, output, chained):
     model, Xs = build(output), rows()
     head = model.get_ref("output_layer")
     scores = model.predict(Xs)
-    expected = np.vstack(Xs) @ head.get_param("W").T + head.get_param("b")
+    expected = SCALE * (np.vstack(Xs) @ head.get_param("W").T + head.get_param("b"))
     np.testing.assert_allclose(scores.emissions, expected, atol=1e-6)
     assert scores.lengths.tolist() == [2, 0, 4]
     for name in ("transitions", "start", "end"):
         found = getattr(scores, name)
-        assert np.array_equal(found, head.get_param(name)) if chained else found is None
+        assert np.array_equal(found, SCALE * head.get_param(name)) if chained else found is None
 
 
 @pytest.mark.parametrize("output", ["crf", "softmax"])
@@ -47,6 +47,7 @@ def test_gradients_reach_the_vectors_and_the_parameters(build, output):
     names = ["emissions"] + (["transitions", "start", "end"] if output == "crf" else [])
     towards = {n: np.random.normal(size=getattr(scores, n).shape).astype("f") for n in names}
     dXs = backprop(SequenceScores(lengths=scores.lengths, **towards))
+    towards = {name: SCALE * gradient for name, gradient in towards.items()}
     d_emissions = towards.pop("emissions")
     np.testing.assert_allclose(np.vstack(dXs), d_emissions @ head.get_param("W"), atol=1e-5)
     assert [len(dX) for dX in dXs] == [2, 0, 4]

@@ -41,7 +41,7 @@ SPACY_CHARS = {
 BIRNN = {"@architectures": "spacy-birnn.BiRNNEncoder.v1", "width": 16}
 TOK2VECS = {
     "birnn-encoder": {"embed": HASHES, "encode": BIRNN},
-    "word-char-embed": {"embed": WORD_CHAR, "encode": {**CNN, "width": 40}},
+    "word-char-embed": {"embed": WORD_CHAR, "encode": {**CNN, "width": 120}},
     "both": {"embed": WORD_CHAR, "encode": BIRNN},
     "without-chars": {"embed": {**WORD_CHAR, "chars": None}, "encode": BIRNN},
     "chars-of-spacy": {"embed": {**WORD_CHAR, "chars": SPACY_CHARS}, "encode": BIRNN},
