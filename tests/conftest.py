@@ -2,7 +2,7 @@
 and to compare. Test files have distinct names, so that no directory needs an `__init__.py` and the
 package is imported from where it is installed."""
 
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 import numpy as np
 import pytest
@@ -174,13 +174,18 @@ def reload() -> Callable[[Language], Language]:
 
 @pytest.fixture(scope="session")
 def randomize() -> Callable[..., None]:
-    """Give the output layer, which starts at 0, weights that mean nothing. Those of the features
-    are the largest, so that words matter."""
+    """Give the output layer, which starts at 0, weights that mean nothing. With documents they are
+    such that the scores of their tokens differ: no label is the best of all."""
 
-    def fill(model: Model, scale: float = 1.0) -> None:
+    def fill(model: Model, scale: float = 1.0, docs: Optional[List[Doc]] = None) -> None:
         head = model.get_ref("output_layer")
         for name in head.param_names:
             values = np.random.normal(size=head.get_param(name).shape) * scale
             head.set_param(name, values.astype("f") * (5 if name == "W" else 1))
+        if docs:
+            X = np.vstack(model.get_ref("tok2vec").predict(docs))
+            W = head.get_param("W") / (X.std(axis=0) * X.shape[1] ** 0.5 * 5)
+            head.set_param("W", W.astype("f"))
+            head.set_param("b", (-W @ X.mean(axis=0)).astype("f"))
 
     return fill

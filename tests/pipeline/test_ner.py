@@ -18,8 +18,8 @@ MANY = {"scheme": "BIO", "model": {"output": "softmax"}}
 
 
 def word(i):
-    # Letters: to the embedding all numbers of a form are one word
-    return "w" + chr(97 + i // 26) + chr(97 + i % 26)
+    # No digits: to the embedding all numbers of a form are one word
+    return chr(97 + i % 26) + (chr(65 + i // 26), chr(97 + i // 26))[i % 2] * (1 + i % 5)
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +35,9 @@ def random_ner(tiny_tok2vec, randomize):
             ner.add_label(label)
         nlp.initialize()
         # Words that training never showed are all alike
-        ner.model.begin_update([Doc(nlp.vocab, words=[word(i) for i in range(200)])])
-        randomize(ner.model, scale)
+        docs = [Doc(nlp.vocab, words=[word(i) for i in range(200)])]
+        ner.model.begin_update(docs)
+        randomize(ner.model, scale, docs)
         return nlp
 
     return make
