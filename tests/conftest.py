@@ -172,13 +172,14 @@ def reload() -> Callable[[Language], Language]:
 
 @pytest.fixture(scope="session")
 def randomize() -> Callable[..., None]:
-    """Give the output layer, which starts at 0, weights that mean nothing. Those of the features
+    """Give the output layers, which start at 0, weights that mean nothing. Those of the features
     are the largest, so that words matter."""
 
     def fill(model: Model, scale: float = 1.0) -> None:
-        head = model.get_ref("output_layer")
-        for name in head.param_names:
-            values = np.random.normal(size=head.get_param(name).shape) * scale
-            head.set_param(name, values.astype("f") * (5 if name == "W" else 1))
+        for ref in ("output_layer", "ngram_layer"):
+            head = model.maybe_get_ref(ref)
+            for name in head.param_names if head is not None else ():
+                values = np.random.normal(size=head.get_param(name).shape) * scale
+                head.set_param(name, values.astype("f") * (5 if name == "W" else 1))
 
     return fill

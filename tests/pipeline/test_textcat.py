@@ -13,10 +13,10 @@ PIPES = ["birnn_textcat", "birnn_textcat_multilabel"]
 
 @pytest.fixture
 def make_textcat(nlp, tiny_tok2vec, randomize):
-    """Makes a classifier with the labels A, B and C and weights that mean nothing."""
+    """Makes a classifier of one part with the labels A, B and C and weights that mean nothing."""
 
     def make(factory, *, labels=LABELS, **settings):
-        model = {"tok2vec": tiny_tok2vec, **settings.pop("model", {})}
+        model = {"tok2vec": tiny_tok2vec, "ngram_size": 0, **settings.pop("model", {})}
         textcat = nlp.add_pipe(factory, name="pipe", config={**settings, "model": model})
         textcat.initialize(lambda: examples_with(nlp, {"A": 1.0}), nlp=nlp, labels=labels)
         randomize(textcat.model, scale=0.3)
@@ -32,7 +32,8 @@ def examples_with(nlp, *cats):
 
 def loss_of(textcat, examples):
     scores, _ = textcat.model.begin_update([eg.x for eg in examples])
-    return scores.logits.astype("float64"), *textcat.get_loss(examples, scores)
+    loss, (d_logits,) = textcat.get_loss(examples, scores)
+    return scores.logits.astype("float64"), loss, d_logits
 
 
 def softmax(logits):
