@@ -15,12 +15,19 @@ from ..checks import check_probability, check_rate, check_smoothing
 from ..errors import Errors, Warnings
 from .rehearsal import Rehearsing
 
+# The reading is smaller than that of the other components and sees no characters: a class is a
+# matter of words, and there are fewer documents to learn from than there are tokens
 default_model_config = """
 [model]
 @architectures = "spacy-birnn.TextClassifier.v1"
 
 [model.tok2vec]
 @architectures = "spacy-birnn.BiRNNTok2Vec.v1"
+cell = "gru"
+width = 96
+embed_width = 64
+char_width = null
+locked_dropout = 0.3
 """
 DEFAULT_CONFIG = {
     "model": Config().from_str(default_model_config)["model"],

@@ -37,7 +37,7 @@ def loss_of(textcat, examples):
 
 
 def softmax(logits):
-    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
 
 
 def sigmoid(logits):
@@ -122,6 +122,41 @@ def test_label_smoothing(make_textcat, nlp, factory):
     assert loss > 0 and not gradient[1].any()
 
 
+@pytest.mark.parametrize("factory", PIPES)
+def test_each_part_of_the_model_has_a_loss_of_its_own(make_textcat, nlp, factory):
+    textcat = make_textcat(factory, model={"ngram_size": 2})
+    examples = examples_with(nlp, {"A": 0.0, "B": 1.0, "C": 0.0}, {"A": 1.0, "B": 0.0, "C": 0.0})
+    scores, _ = textcat.model.begin_update([eg.x for eg in examples])
+    loss, gradient = textcat.get_loss(examples, scores)
+    p = (softmax if factory == "birnn_textcat" else sigmoid)(scores.parts.astype("float64"))
+    target = np.array([[0, 1, 0], [1, 0, 0]])
+    np.testing.assert_allclose(gradient, p - target, atol=1e-6)
+    right = p[:, target == 1] if factory == "birnn_textcat" else np.where(target, p, 1 - p)
+    assert loss == pytest.approx(-np.log(right).sum(), rel=1e-5)
+    assert np.abs(p[0] - p[1]).max() > 0.1
+
+
+@pytest.mark.parametrize("factory", PIPES)
+def test_each_part_of_the_model_rehearses(make_textcat, nlp, factory):
+    textcat = make_textcat(factory, model={"ngram_size": 2})
+    examples = examples_with(nlp, {"A": 1.0}, {"B": 1.0})
+    docs = [eg.x for eg in examples]
+    nlp.resume_training()
+    before = textcat.model.predict(docs)
+    textcat.add_label("NEW")
+    for ref in ("output_layer", "ngram_layer"):
+        layer = textcat.model.get_ref(ref)
+        layer.set_param("b", layer.get_param("b") + np.array([1, -1, 0, 0], "f"))
+    sgd = Adam(0.01)
+    for _ in range(100):
+        textcat.rehearse(examples, sgd=sgd)
+    after = textcat.model.predict(docs)
+    probabilities = softmax if factory == "birnn_textcat" else sigmoid
+    for now, earlier in zip(after.parts, before.parts):
+        found, expected = probabilities(now[:, :3]), probabilities(earlier)
+        np.testing.assert_allclose(found, expected, atol=0.05)
+
+
 def test_the_loss_of_extreme_scores_is_finite(make_textcat, nlp):
     for factory in PIPES:
         textcat = make_textcat(factory)
@@ -156,9 +191,10 @@ def test_one_label_is_enough_where_labels_are_independent(make_textcat, nlp):
 # A new label
 
 
+@pytest.mark.parametrize("size", [0, 2])
 @pytest.mark.parametrize("factory", PIPES)
-def test_a_new_label_is_improbable_until_it_is_learnt(make_textcat, nlp, factory):
-    textcat = make_textcat(factory)
+def test_a_new_label_is_improbable_until_it_is_learnt(make_textcat, nlp, factory, size):
+    textcat = make_textcat(factory, model={"ngram_size": size})
     before = nlp("Anna flew").cats
     textcat.add_label("NEW")
     after = nlp("Anna flew").cats
@@ -364,6 +400,7 @@ def test_a_positive_label_that_is_not_one_of_two(nlp, tiny_tok2vec, positive, me
         ({"label_smoothing": 1.0}, "BIRNN-E001.*'label_smoothing'.*1.0.*pipe"),
         ({"threshold": 1.5}, "BIRNN-E001.*'threshold'.*1.5.*pipe"),
         ({"model": {"pooling": "sum"}}, "BIRNN-E001.*'pooling'.*'sum'"),
+        ({"model": {"ngram_size": -1}}, "BIRNN-E001.*'ngram_size'.*-1"),
         ({"model": {"attention_heads": 3}}, "BIRNN-E030.*width = 16.*3 heads"),
     ],
 )
