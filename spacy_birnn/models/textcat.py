@@ -16,7 +16,8 @@ from .ops import with_torch_product
 from .torch_wrapper import TorchShim, run_module, torch_shim
 from .types import DocHead, DocScores, DocsToVectors, TextClassifier
 
-# The bias of a label that is added to a trained model: improbable (1 in 150) until it is learnt
+# The bias of a label that is added to a trained model, in each part: improbable (1 in 150) until it
+# is learnt
 NEW_LABEL_BIAS = -5.0
 
 
@@ -40,9 +41,9 @@ def build_text_classifier(
                     2009, https://arxiv.org/abs/0902.2206)
 
     The scores (logits) are the mean of the two, so the probabilities are their normalised geometric
-    mean (a product of experts, Hinton 2002). Learnt together, as one sum, they did worse: what is
-    quickly learnt by one part, the other never learns. Whether the labels exclude one another is up
-    to the component, `birnn_textcat` or `birnn_textcat_multilabel`.
+    mean (a product of experts, Hinton 2002). Each has a loss of its own: of a sum that is learnt
+    together, one part does not learn what the other has learnt sooner. Whether the labels exclude
+    one another is up to the component, `birnn_textcat` or `birnn_textcat_multilabel`.
 
     tok2vec (Model[List[Doc], List[Floats2d]]): The token vectors.
     pooling (str): "last", "mean", "max" or "attention", which also tells how much each token

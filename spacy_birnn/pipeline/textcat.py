@@ -140,8 +140,8 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
         for those that are not named. Recommended for rare labels: 2 to 10.
     label_smoothing (float): Share of the probability that training gives to the other labels.
         Recommended: 0.0 to 0.2.
-    attention (bool): Whether to keep how much each token counted, as `doc._.birnn_attention`. Needs
-        pooling = "attention".
+    attention (bool): Whether to keep how much each token counted in the reading, as
+        `doc._.birnn_attention`. Needs pooling = "attention".
     scorer (Optional[Callable]): The scoring method.
     RAISES (ValueError): E001, E031, E033 for impossible settings.
     """
