@@ -25,6 +25,7 @@ TINY_TOK2VEC = {
     "embed_rows": 100,
     "char_width": 8,
     "word_dropout": 0.0,
+    "locked_dropout": None,
 }
 
 SENTENCES: List[Dict[str, Any]] = [

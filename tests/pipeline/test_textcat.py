@@ -16,8 +16,7 @@ def make_textcat(nlp, tiny_tok2vec, randomize):
     """Makes a classifier of one part with the labels A, B and C and weights that mean nothing."""
 
     def make(factory, *, labels=LABELS, **settings):
-        tok2vec = {**tiny_tok2vec, "locked_dropout": None}
-        model = {"tok2vec": tok2vec, "ngram_size": 0, **settings.pop("model", {})}
+        model = {"tok2vec": tiny_tok2vec, "ngram_size": 0, **settings.pop("model", {})}
         textcat = nlp.add_pipe(factory, name="pipe", config={**settings, "model": model})
         textcat.initialize(lambda: examples_with(nlp, {"A": 1.0}), nlp=nlp, labels=labels)
         randomize(textcat.model, scale=0.3)
