@@ -16,6 +16,13 @@ def check_positive(name: str, value: Any, *, where: str, even: bool = False) -> 
         raise ValueError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
 
 
+def check_count(name: str, value: Any, *, where: str) -> None:
+    """RAISES (ValueError): E001 unless value is a whole number of at least 0."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        expected = "a whole number of at least 0"
+        raise ValueError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
+
+
 def check_rate(name: str, value: Any, *, where: str, or_null: bool = False) -> None:
     """RAISES (ValueError): E001 unless value is in [0, 1), or None if it may be."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -48,10 +55,7 @@ def check_choice(name: str, value: Any, choices: Sequence[str], *, where: str) -
 def check_heads(heads: Any, width: Optional[int], *, where: str) -> None:
     """RAISES (ValueError): E001 unless heads is a whole number of at least 0 (for no attention),
     E030 unless they can share the width, if that is known."""
-    if not isinstance(heads, int) or isinstance(heads, bool) or heads < 0:
-        expected = "a whole number of at least 0"
-        values = {"name": "attention_heads", "value": heads, "where": where}
-        raise ValueError(Errors.E001.format(expected=expected, **values))
+    check_count("attention_heads", heads, where=where)
     if heads and width is not None and width % heads:
         raise ValueError(Errors.E030.format(width=width, heads=heads))
 

@@ -108,9 +108,11 @@ def make_examples() -> Callable[[Language], List[Example]]:
 def fit() -> Callable[..., Dict[str, float]]:
     """Train a pipeline on some examples, from scratch or (`resume`) from where it is."""
 
-    def train(nlp, examples, steps: int = 50, resume: bool = False) -> Dict[str, float]:
+    def train(
+        nlp, examples, steps: int = 50, resume: bool = False, rate: float = 0.02
+    ) -> Dict[str, float]:
         sgd = nlp.resume_training() if resume else nlp.initialize(lambda: examples)
-        sgd.learn_rate = 0.01
+        sgd.learn_rate = rate
         losses: Dict[str, float] = {}
         for _ in range(steps):
             losses = {}
@@ -174,15 +176,17 @@ def reload() -> Callable[[Language], Language]:
 
 @pytest.fixture(scope="session")
 def randomize() -> Callable[..., None]:
-    """Give the output layer, which starts at 0, weights that mean nothing. With documents they are
+    """Give the output layers, which start at 0, weights that mean nothing. With documents they are
     such that the scores of their tokens differ: no label is the best of all."""
 
     def fill(model: Model, scale: float = 1.0, docs: Optional[List[Doc]] = None) -> None:
-        head = model.get_ref("output_layer")
-        for name in head.param_names:
-            values = np.random.normal(size=head.get_param(name).shape) * scale
-            head.set_param(name, values.astype("f") * (5 if name == "W" else 1))
+        for ref in ("output_layer", "ngram_layer"):
+            layer = model.maybe_get_ref(ref)
+            for name in layer.param_names if layer is not None else ():
+                values = np.random.normal(size=layer.get_param(name).shape) * scale
+                layer.set_param(name, values.astype("f") * (5 if name == "W" else 1))
         if docs:
+            head = model.get_ref("output_layer")
             X = np.vstack(model.get_ref("tok2vec").predict(docs))
             W = head.get_param("W") / (X.std(axis=0) * X.shape[1] ** 0.5 * 5)
             head.set_param("W", W.astype("f"))

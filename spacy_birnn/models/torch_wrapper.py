@@ -7,7 +7,15 @@ import sys
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple, cast
 
 import srsly
-from thinc.api import ArgsKwargs, Model, Optimizer, PyTorchShim, get_torch_default_device, torch2xp, xp2torch
+from thinc.api import (
+    ArgsKwargs,
+    Model,
+    Optimizer,
+    PyTorchShim,
+    get_torch_default_device,
+    torch2xp,
+    xp2torch,
+)
 from thinc.types import FloatsXd
 
 from ..errors import Errors

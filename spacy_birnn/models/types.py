@@ -4,7 +4,7 @@ from typing import List, NamedTuple, Optional, Tuple
 
 from spacy.tokens import Doc
 from thinc.api import Model
-from thinc.types import Floats1d, Floats2d, Ints1d
+from thinc.types import Floats1d, Floats2d, Floats3d, Ints1d
 
 from ..crf import SequenceScores
 
@@ -15,10 +15,13 @@ class DocScores(NamedTuple):
     logits (Floats2d): A score for each document and label, shape (documents, labels).
     attention (Optional[List[Floats1d]]): How much each token of each document counts, shape
         (tokens,); sums to 1. None: the model has no such weights.
+    parts (Floats3d): What each part of the model says, shape (parts, documents, labels). Each
+        learns by itself; their mean are the logits.
     """
 
     logits: Floats2d
     attention: Optional[List[Floats1d]]
+    parts: Floats3d
 
 
 # A vector for each token (or word), from the documents
@@ -29,7 +32,7 @@ Encoder = Model[List[Floats2d], List[Floats2d]]
 TaggingHead = Model[List[Floats2d], SequenceScores]
 SequenceTagger = Model[List[Doc], SequenceScores]
 # Scores for each label of a document, from vectors; and the whole way from the documents
-DocHead = Model[List[Floats2d], DocScores]
+DocHead = Model[List[Floats2d], Tuple[Floats2d, Optional[List[Floats1d]]]]
 TextClassifier = Model[List[Doc], DocScores]
 # The log-probability of a lemma for each of some tokens, numbered through all documents
 LemmaBatch = Tuple[List[Doc], Ints1d, List[str]]

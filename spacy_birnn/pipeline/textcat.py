@@ -16,12 +16,19 @@ from ..errors import Errors, Warnings
 from .calibration import Decisions, Evidence
 from .rehearsal import Rehearsing
 
+# The reading is smaller than that of the other components and sees no characters: a class is a
+# matter of words, and there are fewer documents to learn from than there are tokens
 default_model_config = """
 [model]
 @architectures = "spacy-birnn.TextClassifier.v1"
 
 [model.tok2vec]
 @architectures = "spacy-birnn.BiRNNTok2Vec.v1"
+cell = "gru"
+width = 96
+embed_width = 64
+char_width = null
+locked_dropout = 0.3
 """
 DEFAULT_CONFIG = {
     "model": Config().from_str(default_model_config)["model"],
@@ -134,8 +141,8 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
         for those that are not named. Recommended for rare labels: 2 to 10.
     label_smoothing (float): Share of the probability that training gives to the other labels.
         Recommended: 0.0 to 0.2.
-    attention (bool): Whether to keep how much each token counted, as `doc._.birnn_attention`. Needs
-        pooling = "attention".
+    attention (bool): Whether to keep how much each token counted in the reading, as
+        `doc._.birnn_attention`. Needs pooling = "attention".
     scorer (Optional[Callable]): The scoring method.
     RAISES (ValueError): E001, E031, E033 for impossible settings.
     """
@@ -238,41 +245,47 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
     def get_loss(  # type: ignore[override]
         self, examples: Iterable[Example], scores: Any
     ) -> Tuple[float, np.ndarray]:
-        """Negative log-likelihood of the annotation, summed over the batch, and its gradient with
-        respect to the logits.
+        """Negative log-likelihood of the annotation, summed over the batch and the parts of the
+        model, and its gradient with respect to what each part says.
 
         examples (Iterable[Example]): The batch.
         scores (DocScores): The model's output for the predicted documents.
-        RETURNS (Tuple[float, np.ndarray]): The loss and its gradient.
+        RETURNS (Tuple[float, np.ndarray]): The loss, and its gradient with respect to
+            `scores.parts`.
         RAISES (ValueError): E006 for too much label_smoothing, E022 for scores that are not finite,
             E035 to E037 for annotation that cannot be learned from.
         """
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.get_loss")
         self._validate_categories(examples)
-        logits = self._finite(scores.logits)
         gold = self.gold_mask(examples)
+        rate = self.cfg["label_smoothing"]
+        check_smoothing(rate, gold.shape[2], where=self.name)
         one = gold.sum(axis=2) == 1
         weights = np.array([(self.cfg["class_weights"] or {}).get(lb, 1.0) for lb in self.labels])
         weight = np.where(one, (gold * self.choices(weights[None], 1.0)).sum(axis=2), 1.0)
         weight[gold.all(axis=2)] = 0.0
-        # What the model says, given what is known
-        target = np.exp(_log_softmax(np.where(gold, self.choices(logits), -np.inf)))
-        rate = self.cfg["label_smoothing"]
-        check_smoothing(rate, gold.shape[2], where=self.name)
-        moved = np.where(gold, -rate, rate / max(1, gold.shape[2] - 1))
-        target += one[..., None] * moved
-        return self._divergence(logits, target, weight)
+        moved = np.where(gold, -rate, rate / max(1, gold.shape[2] - 1)) * one[..., None]
+        total, gradients = 0.0, []
+        for logits in self._finite(scores.parts):
+            # What it says, given what is known
+            target = np.exp(_log_softmax(np.where(gold, self.choices(logits), -np.inf)))
+            loss, d_logits = self._divergence(logits, target + moved, weight)
+            total += loss
+            gradients.append(d_logits)
+        return total, np.stack(gradients)
 
     def drift(self, docs: List[Doc], scores: Any, teacher: Any) -> Tuple[float, np.ndarray]:
-        """How far the probabilities are from the earlier ones; see `Rehearsing`."""
+        """How far the probabilities are from the earlier ones, part by part; see `Rehearsing`."""
         # Of labels added since, the earlier model has no opinion
         known = slice(teacher.logits.shape[1])
-        logits = self._finite(scores.logits)
-        target = np.exp(_log_softmax(self.choices(teacher.logits)))
-        d_logits = np.zeros_like(logits)
-        loss, d_logits[:, known] = self._divergence(logits[:, known], target)
-        return loss, d_logits
+        parts = self._finite(scores.parts)
+        total, d_parts = 0.0, np.zeros_like(parts)
+        for logits, earlier, d_logits in zip(parts, teacher.parts, d_parts):
+            target = np.exp(_log_softmax(self.choices(earlier)))
+            loss, d_logits[:, known] = self._divergence(logits[:, known], target)
+            total += loss
+        return total, d_parts
 
     def evidence(self, examples: List[Example], unknown: Set[str]) -> Evidence:
         # Labels that are not its own may be another classifier's: W004, see `gold_mask`

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from spacy.tokens import Doc
+from spacy.vocab import Vocab
 from thinc.api import Adam, Model
 
 from spacy_birnn.checks import POOLINGS
@@ -24,7 +26,7 @@ def build(randomize):
     """Makes a classifier on vectors that are given, with weights that are not 0."""
 
     def make(n_labels=2, **settings):
-        model = build_text_classifier(given(), hidden_width=5, **settings)
+        model = build_text_classifier(given(), hidden_width=5, ngram_size=0, **settings)
         model.initialize(X=rows(), Y=np.zeros((len(LENGTHS), n_labels), "f"))
         randomize(model)
         return model
@@ -54,7 +56,7 @@ def test_the_gradient_is_that_of_finite_differences(build, pooling, heads):
     model, Xs = build(pooling=pooling, attention_heads=heads), rows()
     scores, backprop = model(Xs, is_train=True)
     towards = np.random.uniform(-1, 1, scores.logits.shape).astype("f")
-    dXs = backprop(towards)
+    dXs = backprop(towards[None])
 
     def value():
         return float((model.predict(Xs).logits * towards).sum())
@@ -75,7 +77,7 @@ def test_the_gradient_is_that_of_finite_differences(build, pooling, heads):
 
 
 def test_at_first_every_label_is_as_likely():
-    model = build_text_classifier(given())
+    model = build_text_classifier(given(), ngram_size=0)
     model.initialize(X=rows(), Y=np.zeros((len(LENGTHS), 3), "f"))
     assert not model.predict(rows()).logits.any()
 
@@ -104,7 +106,7 @@ def test_more_labels_leave_the_scores_of_the_old_ones(build, n_before):
 @pytest.mark.parametrize("heads", [0, 2])
 def test_round_trip_by_value(build, heads):
     model, Xs = build(attention_heads=heads), rows()
-    loaded = build_text_classifier(given(), hidden_width=5, attention_heads=heads)
+    loaded = build_text_classifier(given(), hidden_width=5, ngram_size=0, attention_heads=heads)
     loaded.from_bytes(model.to_bytes())
     assert np.array_equal(loaded.predict(Xs).logits, model.predict(Xs).logits)
 
@@ -112,7 +114,7 @@ def test_round_trip_by_value(build, heads):
 def test_weights_for_another_number_of_heads_are_refused(build):
     """They have the same shapes, but mean something else."""
     saved = build(attention_heads=2).to_bytes()
-    loaded = build_text_classifier(given(), hidden_width=5, attention_heads=4)
+    loaded = build_text_classifier(given(), hidden_width=5, ngram_size=0, attention_heads=4)
     with pytest.raises(ValueError, match="BIRNN-E012.*self_attention.*heads"):
         loaded.from_bytes(saved)
 
@@ -126,7 +128,7 @@ def test_attention_learns_which_row_counts():
         Xs[:, :, 0] = np.arange(6) == marks[:, None]
         return list(Xs), marks, Xs[np.arange(n), marks, 1] > 0
 
-    model = build_text_classifier(given(), pooling="attention", hidden_width=8)
+    model = build_text_classifier(given(), pooling="attention", hidden_width=8, ngram_size=0)
     model.initialize(X=batch(2)[0], Y=np.zeros((2, 2), "f"))
     sgd = Adam(0.02)
     for _ in range(150):
@@ -134,7 +136,7 @@ def test_attention_learns_which_row_counts():
         target = np.stack([~classes, classes], axis=1)
         scores, backprop = model(Xs, is_train=True)
         odds = np.exp(scores.logits)
-        backprop((odds / odds.sum(axis=1, keepdims=True) - target).astype("f"))
+        backprop((odds / odds.sum(axis=1, keepdims=True) - target).astype("f")[None])
         model.finish_update(sgd)
     Xs, marks, classes = batch(50)
     scores = model.predict(Xs)
@@ -142,9 +144,103 @@ def test_attention_learns_which_row_counts():
     assert np.mean([weights[i] for i, weights in zip(marks, scores.attention)]) > 0.5
 
 
+TEXTS = ("red and round", "", "round and red", "red", "red red")
+
+
+@pytest.fixture
+def build_both(randomize):
+    """Makes a classifier of two parts, which reads documents."""
+
+    def make(n_labels=2, random=True, **settings):
+        model = build_text_classifier(build_birnn_tok2vec(width=4), ngram_rows=64, **settings)
+        if n_labels:
+            model.initialize(X=docs(), Y=np.zeros((len(TEXTS), n_labels), "f"))
+        if random:
+            randomize(model)
+        return model
+
+    return make
+
+
+def docs(texts=TEXTS):
+    return [Doc(Vocab(), words=text.split()) for text in texts]
+
+
+def test_the_scores_are_the_mean_of_what_the_parts_say(build_both):
+    model = build_both()
+    scores = model.predict(docs())
+    assert scores.parts.shape == (2, 5, 2)
+    np.testing.assert_allclose(scores.logits, scores.parts.mean(axis=0))
+    assert np.abs(scores.parts[0] - scores.parts[1]).min(axis=1)[0] > 1e-3
+    for i, doc in enumerate(docs()):
+        alone = model.predict([doc])
+        assert np.array_equal(alone.parts[1, 0], scores.parts[1, i])
+    assert model.predict([]).logits.shape == (0, 2)
+    assert model.predict(docs(["", ""])).logits.shape == (2, 2)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_ngrams_are_counted(build_both, size):
+    """Their part is a sum over them, and looks no further than the longest reaches."""
+    model = build_both(ngram_size=size)
+
+    def score(text):
+        found = model.predict(docs([text, ""])).parts[1]
+        return (found[0] - found[1]).tolist()
+
+    assert (score("a b") == pytest.approx(score("b a"), abs=1e-5)) == (size == 1)
+    # The same words and pairs, but not the same triples
+    one, other = score("a b c a d a b"), score("a d a b c a b")
+    assert (one == pytest.approx(other, abs=1e-5)) == (size < 3)
+    twice = np.add(score("a"), score("a"))
+    assert (score("a a") == pytest.approx(twice, abs=1e-5)) == (size == 1)
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_each_part_learns_by_itself(build_both, part):
+    model = build_both(random=False)
+    scores, backprop = model(docs(), is_train=True)
+    d_parts = np.zeros_like(scores.parts)
+    d_parts[part, :, 0] = 1
+    backprop(d_parts)
+    model.finish_update(Adam(0.01))
+    changed = np.abs(model.predict(docs()).parts - scores.parts).max(axis=(1, 2)) > 1e-4
+    assert changed[part] and not changed[1 - part]
+
+
+@pytest.mark.parametrize("size", [0, 2])
+def test_more_labels_leave_what_each_part_says_of_the_old_ones(build_both, size):
+    model = build_both(3, ngram_size=size)
+    before = model.predict(docs()).parts
+    model.attrs["resize_output"](model, 5)
+    after = model.predict(docs()).parts
+    assert np.array_equal(after[:, :, :3], before) and (after[:, :, 3:] == -5).all()
+    scores, backprop = model(docs(), is_train=True)
+    backprop(np.ones_like(scores.parts))
+    model.finish_update(Adam(0.01))
+    loaded = build_both(0, random=False, ngram_size=size)
+    loaded.from_bytes(model.to_bytes())
+    assert np.array_equal(loaded.predict(docs()).parts, model.predict(docs()).parts)
+
+
+def test_labels_added_before_initialization(build_both):
+    model = build_both(0, random=False)
+    model.attrs["resize_output"](model, 4)
+    model.initialize(X=docs(), Y=np.zeros((len(TEXTS), 4), "f"))
+    assert model.predict(docs()).parts.shape == (2, 5, 4)
+
+
+def test_a_long_document(build_both):
+    model = build_both()
+    scores = model.predict(docs(["red and round " * 1000]))
+    assert np.isfinite(scores.parts).all() and len(scores.attention[0]) == 3000
+
+
 SETTINGS = [
     ({"pooling": "sum"}, "BIRNN-E001.*'pooling'.*'sum'.*TextClassifier"),
     ({"hidden_width": 0}, "BIRNN-E001.*'hidden_width'.*TextClassifier"),
+    ({"ngram_size": -1}, "BIRNN-E001.*'ngram_size'.*at least 0.*-1.*TextClassifier"),
+    ({"ngram_rows": 0}, "BIRNN-E001.*'ngram_rows'.*at least 1.*0.*TextClassifier"),
     ({"attention_heads": -1}, "BIRNN-E001.*'attention_heads'.*-1.*TextClassifier"),
     ({"attention_heads": 3}, "BIRNN-E030.*width = 4.*3 heads"),
 ]
@@ -164,7 +260,7 @@ def test_final_states_of_an_encoder_that_does_not_have_both(settings):
 
 
 def test_an_odd_width_has_no_halves():
-    model = build_text_classifier(given(3), pooling="last")
+    model = build_text_classifier(given(3), pooling="last", ngram_size=0)
     with pytest.raises(ValueError, match="BIRNN-E001.*'width'.*even.*3"):
         model.initialize(X=rows(3), Y=np.zeros((len(LENGTHS), 2), "f"))
 

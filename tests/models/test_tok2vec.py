@@ -85,7 +85,7 @@ def test_a_component_with_a_model_of_its_own(
     model = {"tok2vec": tok2vec_model(tok2vec, tiny_tok2vec)}
     pipe = nlp.add_pipe(component, config={"model": model})
     examples = make_examples(nlp)
-    fit(nlp, examples)
+    fit(nlp, examples, steps=120, rate=0.01)
     assert knows_by_heart(nlp, component, examples)
     loaded = reload(nlp)
     assert knows_by_heart(loaded, component, examples)

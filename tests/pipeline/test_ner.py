@@ -80,7 +80,7 @@ def test_an_entity_neither_begins_nor_ends_with_white_space(random_ner, scheme):
     words = random_words(600)
     words[::3] = [" \n"] * 200
     doc = nlp(Doc(nlp.vocab, words=words))
-    assert len(doc.ents) > 50
+    assert len(doc.ents) > 30
     assert [ent for ent in doc.ents if ent[0].is_space or ent[-1].is_space] == []
 
 
@@ -464,10 +464,11 @@ def test_confidence_stays_with_its_entity_when_tokens_are_merged_or_split(random
     assert (group[-1].start_char, group[-1].end_char) == max(before)
     assert list(group) == list(doc.ents) and len(group) == len(doc.ents)
     saved = Doc(nlp.vocab).from_bytes(doc.to_bytes())
-    # The component keeps them, too
+    # The component keeps them, too; beside them it may find more in the new tokens
     kept = nlp.get_pipe("birnn_ner")(doc.copy())
     for found in (doc, saved, kept):
-        assert {(ent.start_char, ent.end_char): ent._.confidence for ent in found.ents} == before
+        now = {(ent.start_char, ent.end_char): ent._.confidence for ent in found.ents}
+        assert now.items() >= before.items() and (found is kept or len(now) == len(before))
         assert list(found.spans["birnn_ner"]) == list(found.ents)
 
 

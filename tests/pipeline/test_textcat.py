@@ -13,13 +13,13 @@ PIPES = ["birnn_textcat", "birnn_textcat_multilabel"]
 
 @pytest.fixture
 def make_textcat(nlp, tiny_tok2vec, randomize):
-    """Makes a classifier with the labels A, B and C and weights that mean nothing."""
+    """Makes a classifier of one part with the labels A, B and C and weights that mean nothing."""
 
-    def make(factory, *, labels=LABELS, **settings):
-        model = {"tok2vec": tiny_tok2vec, **settings.pop("model", {})}
+    def make(factory, *, labels=LABELS, scale=0.3, **settings):
+        model = {"tok2vec": tiny_tok2vec, "ngram_size": 0, **settings.pop("model", {})}
         textcat = nlp.add_pipe(factory, name="pipe", config={**settings, "model": model})
         textcat.initialize(lambda: examples_with(nlp, {"A": 1.0}), nlp=nlp, labels=labels)
-        randomize(textcat.model, scale=0.3)
+        randomize(textcat.model, scale=scale)
         return textcat
 
     return make
@@ -32,11 +32,12 @@ def examples_with(nlp, *cats):
 
 def loss_of(textcat, examples):
     scores, _ = textcat.model.begin_update([eg.x for eg in examples])
-    return scores.logits.astype("float64"), *textcat.get_loss(examples, scores)
+    loss, (d_logits,) = textcat.get_loss(examples, scores)
+    return scores.logits.astype("float64"), loss, d_logits
 
 
 def softmax(logits):
-    return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
 
 
 def sigmoid(logits):
@@ -121,6 +122,46 @@ def test_label_smoothing(make_textcat, nlp, factory):
     assert loss > 0 and not gradient[1].any()
 
 
+@pytest.mark.parametrize("factory", PIPES)
+def test_each_part_of_the_model_has_a_loss_of_its_own(make_textcat, nlp, factory):
+    textcat = make_textcat(factory, model={"ngram_size": 2})
+    examples = examples_with(nlp, {"A": 0.0, "B": 1.0, "C": 0.0}, {"A": 1.0, "B": 0.0, "C": 0.0})
+    scores, _ = textcat.model.begin_update([eg.x for eg in examples])
+    loss, gradient = textcat.get_loss(examples, scores)
+    p = (softmax if factory == "birnn_textcat" else sigmoid)(scores.parts.astype("float64"))
+    target = np.array([[0, 1, 0], [1, 0, 0]])
+    np.testing.assert_allclose(gradient, p - target, atol=1e-6)
+    right = p[:, target == 1] if factory == "birnn_textcat" else np.where(target, p, 1 - p)
+    assert loss == pytest.approx(-np.log(right).sum(), rel=1e-5)
+    assert np.abs(p[0] - p[1]).max() > 0.1
+
+
+@pytest.mark.parametrize("factory", PIPES)
+def test_each_part_of_the_model_rehearses(make_textcat, nlp, factory):
+    textcat = make_textcat(factory, model={"ngram_size": 2})
+    # Small scores, of which none is nearly certain
+    for ref in ("output_layer", "ngram_layer"):
+        layer = textcat.model.get_ref(ref)
+        layer.set_param("W", layer.get_param("W") / 10)
+    examples = examples_with(nlp, {"A": 1.0}, {"B": 1.0})
+    docs = [eg.x for eg in examples]
+    nlp.resume_training()
+    before = textcat.model.predict(docs)
+    textcat.add_label("NEW")
+    for ref in ("output_layer", "ngram_layer"):
+        textcat.model.get_ref(ref).set_param("b", np.array([4, -4, 0, -5], "f"))
+    probabilities = softmax if factory == "birnn_textcat" else sigmoid
+
+    def distances():
+        now, earlier = textcat.model.predict(docs).parts[:, :, :3], before.parts
+        return np.abs(probabilities(now) - probabilities(earlier)).mean(axis=(1, 2))
+
+    at_first, sgd = distances(), Adam(0.01)
+    for _ in range(100):
+        textcat.rehearse(examples, sgd=sgd)
+    assert (distances() < at_first / 2).all()
+
+
 def test_the_loss_of_extreme_scores_is_finite(make_textcat, nlp):
     for factory in PIPES:
         textcat = make_textcat(factory)
@@ -141,7 +182,7 @@ def test_independent_labels_are_learnt_together(nlp, tiny_tok2vec, fit):
         Example.from_dict(nlp.make_doc(text), {"cats": {"RED": float(red), "ROUND": float(rnd)}})
         for text, (red, rnd) in texts.items()
     ]
-    assert fit(nlp, examples, steps=60)["pipe"] < 0.5
+    assert fit(nlp, examples, steps=120)["pipe"] < 0.5
     for text, expected in texts.items():
         assert [value > 0.5 for value in nlp(text).cats.values()] == [bool(e) for e in expected]
 
@@ -155,9 +196,10 @@ def test_one_label_is_enough_where_labels_are_independent(make_textcat, nlp):
 # A new label
 
 
+@pytest.mark.parametrize("size", [0, 2])
 @pytest.mark.parametrize("factory", PIPES)
-def test_a_new_label_is_improbable_until_it_is_learnt(make_textcat, nlp, factory):
-    textcat = make_textcat(factory)
+def test_a_new_label_is_improbable_until_it_is_learnt(make_textcat, nlp, factory, size):
+    textcat = make_textcat(factory, model={"ngram_size": size}, scale=0.05)
     before = nlp("Anna flew").cats
     textcat.add_label("NEW")
     after = nlp("Anna flew").cats
@@ -363,6 +405,7 @@ def test_a_positive_label_that_is_not_one_of_two(nlp, tiny_tok2vec, positive, me
         ({"label_smoothing": 1.0}, "BIRNN-E001.*'label_smoothing'.*1.0.*pipe"),
         ({"threshold": 1.5}, "BIRNN-E001.*'threshold'.*1.5.*pipe"),
         ({"model": {"pooling": "sum"}}, "BIRNN-E001.*'pooling'.*'sum'"),
+        ({"model": {"ngram_size": -1}}, "BIRNN-E001.*'ngram_size'.*-1"),
         ({"model": {"attention_heads": 3}}, "BIRNN-E030.*width = 16.*3 heads"),
     ],
 )
