@@ -11,7 +11,15 @@ from spacy.training.loop import train
 from spacy.util import load_config
 
 CONFIGS = Path(__file__).parent.parent.parent / "project" / "configs"
-TINY = {"width": 16, "embed_width": 16, "embed_rows": 100, "char_width": 8, "word_dropout": 0.0}
+TINY = {
+    "dropout": 0.0,
+    "locked_dropout": 0.0,
+    "width": 16,
+    "embed_width": 16,
+    "embed_rows": 100,
+    "char_width": 8,
+    "word_dropout": 0.0,
+}
 # With each component how to read what it sets
 READ = {
     "parser": lambda doc: [(token.dep_, token.head.i, token.is_sent_start) for token in doc],
