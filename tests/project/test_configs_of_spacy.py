@@ -49,10 +49,10 @@ def test_a_component_of_spacy_learns_from_its_config(name, gold, tmp_path):
         "nlp.lang": "xx",
         "paths.train": str(corpus),
         "paths.dev": str(corpus),
-        "training.max_steps": 120,
-        "training.eval_frequency": 120,
+        "training.max_steps": 200,
+        "training.eval_frequency": 200,
         "training.dropout": 0.0,
-        "training.optimizer.learn_rate": 0.02,
+        "training.optimizer.learn_rate": 0.007,
     }
     settings |= {f"components.{name}.model.tok2vec.{key}": value for key, value in TINY.items()}
     if name == "parser":
