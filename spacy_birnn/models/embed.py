@@ -3,17 +3,16 @@
 from typing import Any, Callable, List, Optional, Tuple
 
 import numpy as np
-from thinc.api import HashEmbed, Model, chain, concatenate
-from thinc.types import Ints2d
+from thinc.api import HashEmbed, Model, chain, concatenate, uniform_init
+from thinc.types import Floats2d, Ints2d
 
 from ..checks import check_positive, check_rate
-from .features import Words, by_word, spelling_ids, word_id
+from .features import Words, WordsToVectors, by_word, spelling_ids, word_id
 from .types import DocsToVectors
 from .vectors import word_vectors
 
-# Places of the filter that remembers the words of training: 100,000 words leave 1 in 10 unknown
-# words to pass as known
-FILTER_SIZE = 2**20
+# Of the vectors in the table of words
+SCALE = 4.0
 # Of each of the three tables of how a word is written
 SPELLING_WIDTH, SPELLING_ROWS = 32, 2500
 
@@ -25,15 +24,15 @@ def build_word_char_embed(
     word_dropout: float,
     chars: Optional[DocsToVectors],
 ) -> DocsToVectors:
-    """A vector for each token from its word alone. Side by side stand a vector of its own (trained,
-    in a hashed table), hashed vectors of its first character, its last three and its shape, its
+    """A vector for each token from its word alone. Side by side stand a vector of its own (see
+    `word_table`), hashed vectors of its first character, its last three and its shape, its
     static vector if the vocab has any (see `vectors.word_vectors`), and its characters. Fits the
     `embed` slot of `spacy.Tok2Vec.v2` before an encoder that takes any width, such as
     `spacy-birnn.BiRNNEncoder.v1`. Each distinct word of a batch is embedded once.
 
     width (int): Width of the word's own vector. Recommended: 50 to 200.
-    rows (int): Rows of its table. Recommended: 2000 to 20000, about as many as the training data
-        has words.
+    rows (int): Rows of the table of these vectors, one for each word of the training data; those
+        that come last have none if there are more. Recommended: 5000 to 50000.
     word_dropout (float): Share of the batch's distinct words whose own vector is hidden in a
         training step, so that the model learns to do without it (Gal and Ghahramani 2016). It is
         hidden at prediction too if training never showed the word. How a word is written is never
@@ -47,12 +46,9 @@ def build_word_char_embed(
     check_positive("width", width, where=where)
     check_positive("rows", rows, where=where)
     check_rate("word_dropout", word_dropout, where=where)
-    own = chain(
-        _word_ids(), known_words([0], word_dropout), HashEmbed(width, rows, column=0, seed=8)
-    )
     tables = [HashEmbed(SPELLING_WIDTH, SPELLING_ROWS, column=i, seed=9 + i) for i in range(3)]
     spelling = chain(_spelling_ids(), concatenate(*tables))
-    parts = [own, spelling, word_vectors()]
+    parts = [word_table(width, rows, word_dropout), spelling, word_vectors()]
     if chars is not None and chars.name == "by_word":
         # One list of words serves both
         return by_word(concatenate(*parts, chars.layers[0]))
@@ -60,14 +56,73 @@ def build_word_char_embed(
     return words if chars is None else concatenate(words, chars)
 
 
-def _word_ids() -> Model[Words, Ints2d]:
-    """The hash of each word, digits as 0, shape (words, 1)."""
+def word_table(width: int, rows: int, dropout: float) -> WordsToVectors:
+    """A trained vector for each word of the training data, digits as 0. A word gets a row of its
+    own when training first shows it, until all rows are taken; the others share row 0, for unknown
+    words. What the rows belong to is kept in the parameters `keys`, the hashes of the words in
+    order, and `places`, the row of each, so the layer is all there is to save.
 
-    def forward(model: Model, words: Words, is_train: bool) -> Tuple[Ints2d, Callable]:
-        ids = np.array([word_id(word) for word in words.texts], dtype="uint64")
-        return model.ops.asarray(ids[:, None]), lambda d_ids: []
+    The vectors are SCALE times what is in the table, so that Adam moves them that many times
+    faster: most words are seen rarely.
 
-    return Model("word_ids", forward)
+    width (int): Width of a vector.
+    rows (int): Rows of the table.
+    dropout (float): Share of the words to treat as unknown in a training step.
+    """
+    return Model(
+        "word_table",
+        _forward_table,
+        init=_init_table,
+        params={"E": None, "keys": None, "places": None},
+        dims={"nO": width, "nV": rows},
+        attrs={"word_dropout": dropout},
+    )
+
+
+def _init_table(model: WordsToVectors, X=None, Y=None) -> None:
+    shape = (model.get_dim("nV"), model.get_dim("nO"))
+    bound = (3 / shape[1]) ** 0.5 / SCALE
+    model.set_param("E", uniform_init(model.ops, shape, lo=-bound, hi=bound))
+    model.set_param("keys", model.ops.xp.zeros(0, dtype="uint64"))
+    model.set_param("places", model.ops.xp.zeros(0, dtype="int64"))
+
+
+def _forward_table(
+    model: WordsToVectors, words: Words, is_train: bool
+) -> Tuple[Floats2d, Callable]:
+    ops: Any = model.ops
+    ids = ops.xp.asarray([word_id(word) for word in words.texts], dtype="uint64")
+    if is_train:
+        _learn_words(model, ops.xp.unique(ids))
+    keys: Any = model.get_param("keys")
+    rows = ops.xp.zeros(len(ids), dtype="int64")
+    if len(keys):
+        found = ops.xp.minimum(ops.xp.searchsorted(keys, ids), len(keys) - 1)
+        rows = ops.xp.where(keys[found] == ids, model.get_param("places")[found], 0)
+    if is_train:
+        rows[ops.xp.random.random(len(ids)) < model.attrs["word_dropout"]] = 0
+    E = model.get_param("E")
+
+    def backprop(dY: Floats2d) -> List:
+        dE = ops.alloc2f(*E.shape)
+        ops.scatter_add(dE, rows, dY * SCALE)
+        model.inc_grad("E", dE)
+        return []
+
+    return E[rows] * SCALE, backprop
+
+
+def _learn_words(model: WordsToVectors, ids: Any) -> None:
+    """Give the words that have none a row each, as far as there are rows left."""
+    xp = model.ops.xp
+    keys: Any = model.get_param("keys")
+    new = ids[~xp.isin(ids, keys)][: model.get_dim("nV") - 1 - len(keys)]
+    if len(new):
+        places = xp.arange(len(keys) + 1, len(keys) + 1 + len(new))
+        every = xp.concatenate([keys, new])
+        order = xp.argsort(every)
+        model.set_param("keys", every[order])
+        model.set_param("places", xp.concatenate([model.get_param("places"), places])[order])
 
 
 def _spelling_ids() -> Model[Words, Ints2d]:
@@ -78,45 +133,3 @@ def _spelling_ids() -> Model[Words, Ints2d]:
         return model.ops.asarray(ids), lambda d_ids: []
 
     return Model("spelling_ids", forward)
-
-
-def known_words(
-    columns: List[int], rate: float, *, filter_size: int = FILTER_SIZE
-) -> Model[Ints2d, Ints2d]:
-    """Hide the ids in the given columns, as 0: in training those of a share of the rows, at
-    prediction those that training never showed. A hashed table has rows for any id, but what they
-    hold for an unknown word is a sum of other words. The ids that were shown are remembered in a
-    Bloom filter of one hash (Bloom 1970) with `filter_size` places."""
-    return Model(
-        "known_words",
-        _forward_known,
-        init=_init_known,
-        params={"shown": None},
-        attrs={"columns": columns, "rate": rate, "filter_size": filter_size},
-    )
-
-
-def _init_known(model: Model[Ints2d, Ints2d], X=None, Y=None) -> None:
-    shape = (len(model.attrs["columns"]), model.attrs["filter_size"])
-    model.set_param("shown", model.ops.xp.zeros(shape, dtype="uint8"))
-
-
-def _forward_known(
-    model: Model[Ints2d, Ints2d], ids: Ints2d, is_train: bool
-) -> Tuple[Ints2d, Callable]:
-    xp = model.ops.xp
-    if not model.attrs["rate"] or not len(ids):
-        # Nothing has been learned about a hidden word; no ids at all come from Thinc as floats
-        return ids, lambda d_ids: d_ids
-    shown: Any = model.get_param("shown")
-    ids = ids.copy()
-    if is_train:
-        hidden = xp.random.random(len(ids)) < model.attrs["rate"]
-    for row, column in enumerate(model.attrs["columns"]):
-        place = ids[:, column] % model.attrs["filter_size"]
-        if is_train:
-            shown[row, place] = 1
-            ids[hidden, column] = 0
-        else:
-            ids[shown[row, place] == 0, column] = 0
-    return ids, lambda d_ids: d_ids

@@ -7,11 +7,10 @@ from spacy.attrs import ORTH
 from spacy.ml.featureextractor import FeatureExtractor
 from spacy.tokens import Doc
 from thinc.api import HashEmbed, Model, chain, concatenate, with_array, xp2torch
-from thinc.types import Floats1d, Floats2d, Ints1d
+from thinc.types import Floats1d, Floats2d, Ints1d, Ints2d
 
 from ..checks import check_choice, check_positive, check_rate
 from ..errors import Errors
-from .embed import known_words
 from .features import code_points
 from .torch_wrapper import TorchShim, one_thread, run_module, torch_shim
 from .types import DocsToVectors, LemmaBatch, Lemmatizer
@@ -22,6 +21,8 @@ ATTRS = ["TAG", "POS", "MORPH"]
 ATTR_WIDTH = 32
 ATTR_ROWS = 2000
 ATTR_DROPOUT = 0.2
+# Places of the filter that remembers the values of training
+FILTER_SIZE = 2**16
 # Those that PyTorch has a kernel for, which the decoder needs
 CELLS = ("rnn", "gru", "lstm")
 CACHED_LEMMAS = 20000
@@ -92,9 +93,49 @@ def _attributes() -> DocsToVectors:
     """The hashed attributes of each token. Values that training never showed count as not set."""
     columns = list(range(len(ATTRS)))
     tables = [HashEmbed(ATTR_WIDTH, ATTR_ROWS, column=i, seed=8 + i) for i in columns]
-    known = known_words(columns, ATTR_DROPOUT, filter_size=2**16)
+    known = _known_words(columns, ATTR_DROPOUT)
     embed = with_array(chain(known, concatenate(*tables)))
     return chain(FeatureExtractor(ATTRS), embed)
+
+
+def _known_words(columns: List[int], rate: float) -> Model[Ints2d, Ints2d]:
+    """Hide the ids in the given columns, as 0: in training those of a share of the rows, at
+    prediction those that training never showed. A hashed table has rows for any id, but what they
+    hold for an unknown one is a sum of others. The ids that were shown are remembered in a Bloom
+    filter of one hash (Bloom 1970)."""
+    return Model(
+        "known_words",
+        _forward_known,
+        init=_init_known,
+        params={"shown": None},
+        attrs={"columns": columns, "rate": rate, "filter_size": FILTER_SIZE},
+    )
+
+
+def _init_known(model: Model[Ints2d, Ints2d], X=None, Y=None) -> None:
+    shape = (len(model.attrs["columns"]), model.attrs["filter_size"])
+    model.set_param("shown", model.ops.xp.zeros(shape, dtype="uint8"))
+
+
+def _forward_known(
+    model: Model[Ints2d, Ints2d], ids: Ints2d, is_train: bool
+) -> Tuple[Ints2d, Callable]:
+    xp = model.ops.xp
+    if not model.attrs["rate"] or not len(ids):
+        # Nothing has been learned about a hidden word; no ids at all come from Thinc as floats
+        return ids, lambda d_ids: d_ids
+    shown: Any = model.get_param("shown")
+    ids = ids.copy()
+    if is_train:
+        hidden = xp.random.random(len(ids)) < model.attrs["rate"]
+    for row, column in enumerate(model.attrs["columns"]):
+        place = ids[:, column] % model.attrs["filter_size"]
+        if is_train:
+            shown[row, place] = 1
+            ids[hidden, column] = 0
+        else:
+            ids[shown[row, place] == 0, column] = 0
+    return ids, lambda d_ids: d_ids
 
 
 def _build_module(**cfg: Any) -> Any:

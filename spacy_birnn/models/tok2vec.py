@@ -22,7 +22,7 @@ def build_birnn_tok2vec(
     dropout: Optional[float] = 0.5,
     locked_dropout: Optional[float] = 0.5,
     embed_width: int = 100,
-    embed_rows: int = 10000,
+    embed_rows: int = 20000,
     word_dropout: float = 0.3,
     char_width: Optional[int] = 50,
 ) -> DocsToVectors:
@@ -40,10 +40,10 @@ def build_birnn_tok2vec(
     dropout (Optional[float]): Dropout between layers. null follows [training] dropout.
     locked_dropout (Optional[float]): Dropout on the encoder's input and output, with one mask for a
         whole document. null follows [training] dropout. Recommended: 0.2 to 0.5.
-    embed_width (int): Width of the word vectors that the encoder reads. Recommended: 64 to 200.
-    embed_rows (int): Rows of the table for NORM; those for PREFIX, SUFFIX and SHAPE have half as
-        many. Recommended: 2000 to 10000.
-    word_dropout (float): Share of distinct words whose attributes are hidden in a training step.
+    embed_width (int): Width of a word's own vector. Recommended: 50 to 200.
+    embed_rows (int): Rows of the table of words, one for each word of the training data.
+        Recommended: 5000 to 50000.
+    word_dropout (float): Share of distinct words whose own vector is hidden in a training step.
         Recommended: 0.1 to 0.5.
     char_width (Optional[int]): Width of the vector made from a word's characters, even. null reads
         no characters. Recommended: 32 to 128.

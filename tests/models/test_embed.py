@@ -7,7 +7,7 @@ from spacy.vocab import Vocab
 from thinc.api import set_dropout_rate
 
 from spacy_birnn.models.chars import build_char_rnn
-from spacy_birnn.models.embed import build_word_char_embed
+from spacy_birnn.models.embed import SCALE, build_word_char_embed
 
 WORDS = ["Bread", "and", "butter", "and", "bread"]
 
@@ -60,6 +60,7 @@ def test_how_an_unknown_word_is_written_shows(nlp, other, different):
 
 def test_numbers_of_one_form_are_one_word(nlp):
     model = build(nlp.vocab, rows=500, chars=None)
+    model([Doc(nlp.vocab, words=["10998", "1998"])], is_train=True)
     vectors = predict(model, nlp.vocab, ["10998", "13998", "1998"])
     assert np.array_equal(vectors[0], vectors[1]) and not np.allclose(vectors[0], vectors[2])
 
@@ -73,7 +74,6 @@ def test_documents_of_several_vocabs(nlp):
 
 
 def test_words_that_training_never_showed_are_alike(nlp):
-    """What a hashed table has for an unknown word is the sum of other words."""
     settings = {"rows": 500, "chars": None, "word_dropout": 0.2}
     model = build(nlp.vocab, **settings)
     model([Doc(nlp.vocab, words=["brown", "salt"])], is_train=True)
@@ -91,10 +91,30 @@ def test_prediction_makes_no_word_known(nlp):
         assert np.array_equal(*predict(model, nlp.vocab, ["stone", "shone"]))
 
 
-def test_without_word_dropout_every_word_has_its_own_vector(nlp):
-    """Nothing was learned about a hidden word, so none is hidden."""
-    model = build(nlp.vocab, rows=500, chars=None, word_dropout=0.0)
-    assert not np.allclose(*predict(model, nlp.vocab, ["stone", "shone"]), atol=1e-4)
+def test_words_for_which_no_row_is_left_are_unknown(nlp):
+    model = build(nlp.vocab, rows=3, chars=None)
+    words = ["stone", "shone", "spine"]
+    for word in words:
+        model([Doc(nlp.vocab, words=[word, word])], is_train=True)
+    reloaded = build(nlp.vocab, rows=3, chars=None).from_bytes(model.to_bytes())
+    for embed in (model, reloaded):
+        first, second, third, unknown = predict(embed, nlp.vocab, [*words, "slime"])
+        assert np.array_equal(third[:8], unknown[:8])
+        for pair in ((first, second), (first, third), (second, third)):
+            assert not np.allclose(pair[0][:8], pair[1][:8], atol=1e-4)
+
+
+def test_a_word_keeps_its_row_and_only_the_rows_shown_are_trained(nlp):
+    model = build(nlp.vocab, rows=50, chars=None)
+    table = next(node for node in model.walk() if node.name == "word_table")
+    model([Doc(nlp.vocab, words=["salt", "bread"])], is_train=True)
+    before = predict(model, nlp.vocab, ["salt", "bread"])
+    (Y,), backprop = model([Doc(nlp.vocab, words=["iron", "salt", "salt"])], is_train=True)
+    assert np.array_equal(predict(model, nlp.vocab, ["salt", "bread"]), before)
+    backprop([np.ones_like(Y)])
+    gradient = table.get_grad("E")[:, 0]
+    assert sorted(gradient[gradient != 0].tolist()) == [SCALE, 2 * SCALE]
+    assert not gradient[0] and not gradient[4:].any()
 
 
 def test_another_character_encoder_fits(nlp):
