@@ -2,7 +2,6 @@
 
 from typing import Any, Callable, List, Optional, Tuple
 
-import numpy as np
 from thinc.api import HashEmbed, Model, chain, concatenate, uniform_init
 from thinc.types import Floats2d, Ints2d
 
@@ -129,7 +128,7 @@ def _spelling_ids() -> Model[Words, Ints2d]:
     """See `features.spelling_ids`; shape (words, 3)."""
 
     def forward(model: Model, words: Words, is_train: bool) -> Tuple[Ints2d, Callable]:
-        ids = np.array([spelling_ids(word) for word in words.texts], dtype="uint64")
-        return model.ops.asarray(ids), lambda d_ids: []
+        ids = [spelling_ids(word) for word in words.texts]
+        return model.ops.xp.asarray(ids, dtype="uint64"), lambda d_ids: []
 
     return Model("spelling_ids", forward)

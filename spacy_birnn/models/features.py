@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 import numpy as np
 from spacy.attrs import ORTH
 from spacy.lang.lex_attrs import word_shape
-from spacy.strings import hash_string
+from spacy.strings import get_string_id
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
 from thinc.api import Model
@@ -64,14 +64,14 @@ def without_digits(word: str) -> str:
 @lru_cache(maxsize=2**16)
 def word_id(word: str) -> int:
     """The hash of a word with its digits as 0, an unsigned 64-bit integer."""
-    return hash_string(without_digits(word))
+    return get_string_id(without_digits(word))
 
 
 @lru_cache(maxsize=2**16)
 def spelling_ids(word: str) -> Tuple[int, int, int]:
     """How a word is written: the hashes of its first character, its last three and its shape (as
     spaCy's SHAPE, such as "Xxxx" or "d.dd"), unsigned 64-bit integers."""
-    return hash_string(word[:1]), hash_string(word[-3:]), hash_string(word_shape(word))
+    return get_string_id(word[:1]), get_string_id(word[-3:]), get_string_id(word_shape(word))
 
 
 def code_points(words: List[str], *, max_chars: int) -> Tuple[np.ndarray, np.ndarray]:

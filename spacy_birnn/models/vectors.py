@@ -1,9 +1,8 @@
 """Static word vectors, found as a person would look a word up."""
 
-from typing import Callable, List, Tuple
+from typing import Any, Callable, List, Tuple
 
 import numpy as np
-from spacy.strings import hash_string
 from spacy.vectors import Mode
 from spacy.vocab import Vocab
 from thinc.api import Model
@@ -33,7 +32,7 @@ def _init(model: WordsToVectors, X=None, Y=None) -> None:
 
 def _forward(model: WordsToVectors, words: Words, is_train: bool) -> Tuple[Floats2d, Callable]:
     expected = model.get_dim("nO")
-    Y = np.zeros((len(words.texts), expected), dtype="float32")
+    Y: Any = np.zeros((len(words.texts), expected), dtype="float32")
     end = 0
     for vocab, n_words in words.vocabs if expected else ():
         if vocab.vectors_length != expected:
@@ -53,7 +52,7 @@ def _look_up(vocab: Vocab, texts: List[str]) -> Floats2d:
     rows = np.full(len(texts), -1)
     for spell in (str, str.lower, without_digits, lambda text: without_digits(text.lower())):
         missing = np.flatnonzero(rows < 0)
-        rows[missing] = vectors.find(keys=[hash_string(spell(texts[i])) for i in missing])
+        rows[missing] = vectors.find(keys=[spell(texts[i]) for i in missing])
     found = vectors.data[rows]
     found[rows < 0] = 0.0
     return found
