@@ -188,7 +188,7 @@ def randomize() -> Callable[..., None]:
         if docs:
             head = model.get_ref("output_layer")
             X = np.vstack(model.get_ref("tok2vec").predict(docs))
-            W = head.get_param("W") / (X.std(axis=0) * X.shape[1] ** 0.5 * 5)
+            W = head.get_param("W") / (X.std(axis=0) * X.shape[1] ** 0.5 * 3)
             head.set_param("W", W.astype("f"))
             head.set_param("b", (-W @ X.mean(axis=0)).astype("f"))
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from claims_figures import COLOURS, Results, bars, legend, lines, save, verdict
-from claims_training import WIDTH, Job, embedded_by, run
+from claims_training import EMBEDDED_WIDTH, WIDTH, Job, embedded_by, run
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from srsly import read_json, write_json
@@ -62,7 +62,7 @@ def changed(**changes: Any) -> dict[str, Any]:
 
 def parameters_of_lstm(width: int) -> int:
     """4 ((x + h) h + h) for each of two directions."""
-    return 2 * 4 * ((WIDTH + width) * width + width)
+    return 2 * 4 * ((EMBEDDED_WIDTH + width) * width + width)
 
 
 def together(verdicts: dict[str, str]) -> str:

@@ -28,6 +28,8 @@ from spacy_birnn.layers.birnn import BiRNN
 
 SIZES = {"train": 2500, "test": 1000}
 WIDTH = 64
+# What the encoder reads: the word's own vector, that of its characters, and how it is written
+EMBEDDED_WIDTH = 2 * WIDTH + 3 * 32
 # Classes of the language model: few words share one
 N_HASHES = 1000
 NUMBERS = ("NN", "NNS")

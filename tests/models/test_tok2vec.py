@@ -99,7 +99,7 @@ def shared_once(tiny_tok2vec, make_examples, fit):
     nlp.add_pipe("tok2vec", config={"model": tiny_tok2vec})
     for name in COMPONENTS:
         nlp.add_pipe(name, config={"model": {"tok2vec": LISTENER}})
-    fit(nlp, make_examples(nlp))
+    fit(nlp, make_examples(nlp), steps=120, rate=0.01)
     return nlp
 
 
@@ -211,7 +211,7 @@ def test_static_vectors_reach_a_component(tiny_tok2vec, make_examples, fit, relo
     data = np.random.normal(size=(2, 5)).astype("f")
     nlp.vocab.vectors = Vectors(data=data, keys=["Oslo", "bread"], strings=nlp.vocab.strings)
     nlp.add_pipe("birnn_tagger", config={"model": {"tok2vec": tiny_tok2vec}})
-    fit(nlp, make_examples(nlp))
+    fit(nlp, make_examples(nlp), steps=120, rate=0.01)
     assert knows_by_heart(nlp, "birnn_tagger", make_examples(nlp))
     assert knows_by_heart(reload(nlp), "birnn_tagger", make_examples(nlp))
     without = nlp.to_bytes(exclude=["vocab"])

@@ -336,7 +336,10 @@ def random_ner(tiny_tok2vec, randomize):
         for label in ("GPE", "ORG"):
             ner.add_label(label)
         nlp.initialize()
-        docs = [Doc(nlp.vocab, words=[word(i) for i in range(200)])]
+        words = [word(i) for i in range(200)]
+        docs = [
+            Doc(nlp.vocab, words=words[i : i + n]) for n in (1, 5, 25) for i in range(0, 200, n)
+        ]
         ner.model.begin_update(docs)
         randomize(ner.model, 0.5, docs)
         return nlp
