@@ -56,10 +56,11 @@ def build_word_char_embed(
 
 
 def word_table(width: int, rows: int, dropout: float) -> WordsToVectors:
-    """A trained vector for each word of the training data, digits as 0. A word gets a row of its
-    own when training first shows it, until all rows are taken; the others share row 0, for unknown
-    words. What the rows belong to is kept in the parameters `keys`, the hashes of the words in
-    order, and `places`, the row of each, so the layer is all there is to save.
+    """A trained vector for each word of the training data, in lower case and with digits as 0. A
+    word gets a row of its own when training first shows it, until all rows are taken; the others
+    share row 0, for unknown words. What the rows belong to is kept in the parameters `keys`, the
+    hashes of the words in order, and `places`, the row of each, so the layer is all there is to
+    save.
 
     The vectors are SCALE times what is in the table, so that Adam moves them that many times
     faster: most words are seen rarely.

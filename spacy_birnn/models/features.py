@@ -63,8 +63,8 @@ def without_digits(word: str) -> str:
 
 @lru_cache(maxsize=2**16)
 def word_id(word: str) -> int:
-    """The hash of a word with its digits as 0, an unsigned 64-bit integer."""
-    return get_string_id(without_digits(word))
+    """The hash of a word in lower case with its digits as 0, an unsigned 64-bit integer."""
+    return get_string_id(without_digits(word.lower()))
 
 
 @lru_cache(maxsize=2**16)
