@@ -91,6 +91,10 @@ class Errors(metaclass=_WithCodes):
         "The span {text!r} is of another document than the one that '{name}' got, which begins "
         "{begin!r}. Make it of the same one: Span(doc, start, end, label=...)."
     )
+    E038 = (
+        "'{name}' can't say how probable {value!r} is: it is no span. Give it a Span; "
+        "doc.char_span() has none, but None, where the characters do not align with the tokens."
+    )
     # Calibration
     E027 = (
         "threshold of '{name}' has the label '{label}', which is not one of its labels: {labels}. "

@@ -82,7 +82,10 @@ def word_table(width: int, rows: int, dropout: float) -> WordsToVectors:
 def _init_table(model: WordsToVectors, X=None, Y=None) -> None:
     shape = (model.get_dim("nV"), model.get_dim("nO"))
     bound = (3 / shape[1]) ** 0.5 / SCALE
-    model.set_param("E", uniform_init(model.ops, shape, lo=-bound, hi=bound))
+    E: Any = uniform_init(model.ops, shape, lo=-bound, hi=bound)
+    # Without word dropout nothing is ever learned of unknown words
+    E[0] = 0.0
+    model.set_param("E", E)
     model.set_param("keys", model.ops.xp.zeros(0, dtype="uint64"))
     model.set_param("places", model.ops.xp.zeros(0, dtype="int64"))
 
@@ -127,9 +130,9 @@ def _learn_words(model: WordsToVectors, ids: Any) -> None:
 
 def _spelling_ids() -> Model[Words, Ints2d]:
     """See `features.spelling_ids`; shape (words, 3)."""
+    return Model("spelling_ids", _forward_spelling)
 
-    def forward(model: Model, words: Words, is_train: bool) -> Tuple[Ints2d, Callable]:
-        ids = [spelling_ids(word) for word in words.texts]
-        return model.ops.xp.asarray(ids, dtype="uint64"), lambda d_ids: []
 
-    return Model("spelling_ids", forward)
+def _forward_spelling(model: Model, words: Words, is_train: bool) -> Tuple[Ints2d, Callable]:
+    ids = [spelling_ids(word) for word in words.texts]
+    return model.ops.xp.asarray(ids, dtype="uint64"), lambda d_ids: []

@@ -1,11 +1,12 @@
 """Static word vectors, found as a person would look a word up."""
 
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
+from spacy.strings import get_string_id
 from spacy.vectors import Mode
 from spacy.vocab import Vocab
-from thinc.api import Model
+from thinc.api import Model, get_array_module
 from thinc.types import Floats2d
 
 from ..errors import Errors
@@ -49,10 +50,15 @@ def _look_up(vocab: Vocab, texts: List[str]) -> Floats2d:
     vectors = vocab.vectors
     if vectors.mode != Mode.default:
         return vectors.get_batch(texts)
-    rows = np.full(len(texts), -1)
-    for spell in (str, str.lower, without_digits, lambda text: without_digits(text.lower())):
-        missing = np.flatnonzero(rows < 0)
-        rows[missing] = vectors.find(keys=[spell(texts[i]) for i in missing])
-    found = vectors.data[rows]
-    found[rows < 0] = 0.0
+    rows = np.array([_row(vectors.key2row, text) for text in texts])
+    found = get_array_module(vectors.data).zeros((len(texts), vectors.shape[1]), dtype="float32")
+    found[rows >= 0] = vectors.data[rows[rows >= 0]]
     return found
+
+
+def _row(key2row: Dict[int, int], text: str) -> int:
+    for spelling in (text, text.lower(), without_digits(text), without_digits(text.lower())):
+        row = key2row.get(get_string_id(spelling))
+        if row is not None:
+            return row
+    return -1

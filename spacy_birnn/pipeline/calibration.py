@@ -15,7 +15,6 @@ from warnings import warn
 import numpy as np
 from numpy.typing import ArrayLike
 from spacy.language import Language
-from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from spacy.util import logger, minibatch
 from wasabi import table
@@ -315,7 +314,8 @@ def uncalibrated(values: np.ndarray, beta: Optional[List[float]]) -> np.ndarray:
         middle = (low + high) / 2
         enough = calibrated(middle, beta) >= values
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    return high
+    # Some maps end below 1
+    return np.where(calibrated(np.ones_like(high), beta) >= values, high, np.inf)
 
 
 def _collect(
@@ -326,7 +326,7 @@ def _collect(
     validate_examples(examples, "calibrate")
     examples = [Example(eg.x.copy(), eg.y) for eg in examples]
     able = [name for name, pipe in nlp.pipeline if isinstance(pipe, Calibrated)]
-    names = able if pipes is None else list(pipes)
+    names = able if pipes is None else [pipes] if isinstance(pipes, str) else list(pipes)
     for name in names:
         if name not in able:
             raise ValueError(Errors.E029.format(name=name, able=", ".join(able) or "none"))
@@ -341,9 +341,10 @@ def _collect(
                 raise ValueError(Errors.E028.format(names=f"'{name}'", n=len(examples)))
         if i < last:
             with nlp.select_pipes(enable=[name]):
-                docs: List[Doc] = list(nlp.pipe([eg.predicted for eg in examples]))
-            for eg, doc in zip(examples, docs):
-                eg.predicted = doc
+                # With their examples: an error handler may leave documents out
+                pairs = nlp.pipe([(eg.predicted, eg) for eg in examples], as_tuples=True)
+                for doc, eg in pairs:
+                    eg.predicted = doc
     if not evidence:
         listed = ", ".join(f"'{name}'" for name in able) or "any component"
         raise ValueError(Errors.E028.format(names=listed, n=len(examples)))

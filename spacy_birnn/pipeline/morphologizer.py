@@ -1,6 +1,6 @@
 """Morphological features and coarse parts of speech."""
 
-from typing import Callable, Dict, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, Optional, Set, Tuple
 
 import numpy as np
 from spacy.language import Language
@@ -48,6 +48,17 @@ def make_birnn_morphologizer(
 class BiRNNMorphologizer(TokenLabeller, Morphologizer):
     """Sets `token.morph` and `token.pos`. Labels, settings and annotation are those of spaCy's
     `Morphologizer`; the model and the loss are our own."""
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        labels: Optional[Dict[str, Any]] = None,
+    ) -> None:
+        """Initialize the labels and the model. For the arguments see spaCy's `Morphologizer`."""
+        self.void_calibration()
+        super().initialize(get_examples, nlp=nlp, labels=labels)
 
     def gold_mask(self, eg: Example, unknown: Optional[Set[str]] = None) -> np.ndarray:
         index = {label: i for i, label in enumerate(self.labels)}

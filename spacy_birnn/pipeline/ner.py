@@ -126,11 +126,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         scorer: Optional[Callable] = None,
     ):
         check_choice("scheme", scheme, ("BILUO", "BIO"), where=name)
-        if isinstance(threshold, dict):
-            for label, value in threshold.items():
-                check_probability(f"threshold.{label}", value, where=name)
-        elif threshold is not None:
-            check_probability("threshold", threshold, where=name)
+        _check_threshold(threshold, where=name)
         settings = {"scheme": scheme, "threshold": threshold, "confidence": confidence}
         super().__init__(vocab, model, name, labels=[], **settings)
         self.scorer = scorer
@@ -182,6 +178,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             there are not.
         """
         validate_get_examples(get_examples, "BiRNNEntityRecognizer.initialize")
+        self.void_calibration()
         self._check_labels(labels)
         if labels is None:
             labels = sorted({ent.label_ for eg in get_examples() for ent in eg.y.ents})
@@ -297,6 +294,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         """The least probability of an entity of each label, shape (labels,). None: the entities are
         those of the best sequence of tags. RAISES (ValueError): E027."""
         threshold, fitted = cfg["threshold"], cfg["fitted_threshold"]
+        _check_threshold(threshold, where=self.name)
         if isinstance(threshold, dict):
             for label in threshold:
                 if label not in self.labels:
@@ -384,7 +382,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             overlap.
         RETURNS (List[float]): The confidence of each; 0.0 for what can't be an entity.
         RAISES (ValueError): E010 before initialization, E025 for a label that the component does
-            not have, E026 for a span of another document.
+            not have, E026 for a span of another document, E038 for what is no span.
         """
         self._require_weights()
         wanted = [self._entity_span(doc, span) for span in spans]
@@ -395,6 +393,8 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         return np.where(exact > 0, confidence, 0.0).tolist()
 
     def _entity_span(self, doc: Doc, span: Span) -> EntitySpan:
+        if not isinstance(span, Span):
+            raise ValueError(Errors.E038.format(value=span, name=self.name))
         names = {"text": span.text, "name": self.name}
         if span.doc is not doc:
             raise ValueError(Errors.E026.format(begin=doc[:5].text, **names))
@@ -462,6 +462,14 @@ class _Sequence(NamedTuple):
         self, span: EntitySpan, tags: List[int], then: Optional[np.ndarray] = None
     ) -> float:
         return crf.span_marginal(self.chain, LabelledSpan(self.offset + span.start, tags, then))
+
+
+def _check_threshold(threshold: Any, *, where: str) -> None:
+    if isinstance(threshold, dict):
+        for label, value in threshold.items():
+            check_probability(f"threshold.{label}", value, where=where)
+    elif threshold is not None:
+        check_probability("threshold", threshold, where=where)
 
 
 def _blocked(doc: Doc) -> List[Span]:

@@ -63,6 +63,7 @@ class BiRNNTagger(TokenLabeller, Tagger):
             the tags of the examples.
         """
         self._check_labels(labels)
+        self.void_calibration()
         if labels is None:
             validate_get_examples(get_examples, "BiRNNTagger.initialize")
             tags = {token.tag_ for eg in get_examples() for token in eg.y}

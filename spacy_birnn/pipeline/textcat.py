@@ -200,6 +200,7 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
             cannot be learned from.
         """
         self._check_labels(labels)
+        self.void_calibration()
         super().initialize(get_examples, nlp=nlp, labels=labels, positive_label=positive_label)
         self._check_data(get_examples)
 
@@ -432,6 +433,7 @@ class BiRNNMultiLabelTextCategorizer(BiRNNTextCategorizer, MultiLabel_TextCatego
     ) -> None:
         """Initialize the labels and the model. For the arguments see `BiRNNTextCategorizer`."""
         self._check_labels(labels)
+        self.void_calibration()
         MultiLabel_TextCategorizer.initialize(self, get_examples, nlp=nlp, labels=labels)
         self._check_data(get_examples)
 

@@ -91,6 +91,13 @@ def test_prediction_makes_no_word_known(nlp):
         assert np.array_equal(*predict(model, nlp.vocab, ["stone", "shone"]))
 
 
+def test_without_word_dropout_nothing_is_made_up_for_unknown_words(nlp):
+    model = build(nlp.vocab, rows=50, chars=None, word_dropout=0.0)
+    model([Doc(nlp.vocab, words=["stone"])], is_train=True)
+    stone, shone = predict(model, nlp.vocab, ["stone", "shone"])
+    assert stone[:8].any() and not shone[:8].any()
+
+
 def test_words_for_which_no_row_is_left_are_unknown(nlp):
     model = build(nlp.vocab, rows=3, chars=None)
     words = ["stone", "shone", "spine"]

@@ -368,6 +368,33 @@ def test_a_threshold_for_each_label(random_ner):
     assert {ent for ent in found_in(nlp) if ent[2] == "ORG"} <= set(alone)
 
 
+@pytest.mark.parametrize(
+    "value", [float("nan"), 50, -1, True, "0.5", [0.5], {"GPE": "x"}, {"GPE": None}], ids=repr
+)
+def test_an_impossible_threshold_is_refused_whenever_it_is_set(random_ner, value):
+    nlp = random_ner()
+    nlp.get_pipe("birnn_ner").cfg["threshold"] = value
+    with pytest.raises(ValueError, match="BIRNN-E001.*threshold"):
+        nlp("one two")
+
+
+def test_a_threshold_above_all_confidences_sets_nothing(random_ner):
+    nlp = random_ner(threshold=0.9)
+    assert found_in(nlp)
+    # This map ends at 0.62
+    nlp.get_pipe("birnn_ner").cfg["confidence_map"] = [1.0, 0.0, 0.5]
+    assert found_in(nlp) == []
+
+
+@few
+def test_initialization_makes_a_calibration_void(trained, held_out, make_examples):
+    before = settings_of(trained)
+    calibrate(trained, held_out(trained))
+    assert settings_of(trained) != before
+    trained.initialize(lambda: make_examples(trained))
+    assert settings_of(trained) == before
+
+
 def test_labels_without_a_threshold_of_their_own_have_the_fitted_one(random_ner):
     nlp = random_ner(threshold={"GPE": 0.4})
     cfg = nlp.get_pipe("birnn_ner").cfg

@@ -425,6 +425,8 @@ def test_a_span_with_a_label_that_it_does_not_have_is_named(random_ner, label):
 def test_a_span_of_another_document_is_named(random_ner):
     nlp = random_ner()
     doc, other = Doc(nlp.vocab, words=["w1", "w2"]), Doc(nlp.vocab, words=["w1", "w2"])
+    with pytest.raises(ValueError, match="BIRNN-E038.*'birnn_ner'.*None.*char_span"):
+        nlp.get_pipe("birnn_ner").span_probabilities(doc, [doc.char_span(0, 1, label="GPE")])
     with pytest.raises(ValueError, match="BIRNN-E026.*'w2'.*birnn_ner.*'w1 w2"):
         nlp.get_pipe("birnn_ner").span_probabilities(doc, [Span(other, 1, 2, label="GPE")])
 
