@@ -31,6 +31,8 @@ ENOUGH = 1000
 FEW = 100
 # A component that is right this often, and could be surer still, has seen the documents before
 SUSPICIOUS = 0.95
+# As many labels a warning lists
+FEW_LABELS = 10
 # Closer to 0 or 1 a probability has no logarithm that could be used
 TINY = 1e-12
 
@@ -355,9 +357,15 @@ def _evidence(pipe: Calibrated, examples: List[Example], batch_size: int) -> Lis
     unknown: set = set()
     parts = [pipe.evidence(batch, unknown) for batch in minibatch(examples, batch_size)]
     if unknown:
-        values = {"labels": ", ".join(sorted(unknown)), "known": ", ".join(pipe.labels)}
+        # There may be hundreds, of morphology
+        values = {"labels": _listed(sorted(unknown)), "known": _listed(list(pipe.labels))}
         warn(Warnings.W008.format(name=pipe.name, **values), stacklevel=4)
     return parts
+
+
+def _listed(labels: List[str]) -> str:
+    more = f" and {len(labels) - FEW_LABELS} more" if len(labels) > FEW_LABELS else ""
+    return ", ".join(labels[:FEW_LABELS]) + more
 
 
 def _pipe(nlp: Language, name: str) -> Calibrated:
