@@ -32,7 +32,7 @@ def reliability(pairs: Pairs) -> dict[str, float]:
 
 
 def calibration(nlp: Language, examples: list[Example]) -> dict[str, dict[str, float]]:
-    """The reliability of entities, tags and categories, of those for which the pipeline
+    """The reliability of entities, tags, morphology and categories, of those for which the pipeline
     tells probabilities.
 
     nlp (Language): The pipeline.
@@ -41,6 +41,7 @@ def calibration(nlp: Language, examples: list[Example]) -> dict[str, dict[str, f
     found = {
         "entities": _entities(examples),
         "tags": _labels(nlp, "birnn_tagger", examples, ("TAG",)),
+        "morphology": _labels(nlp, "birnn_morphologizer", examples, ("POS", "MORPH")),
         "categories": _categories(examples),
     }
     return {kind: reliability(pairs) for kind, pairs in found.items() if pairs}
@@ -76,7 +77,8 @@ def _labels(nlp: Language, name: str, examples: list[Example], attrs: tuple[str,
 
 
 def _text(token: Token, attr: str) -> str:
-    return {"TAG": token.tag_, "POS": token.pos_, "MORPH": str(token.morph)}[attr]
+    # An annotation without features is "_"
+    return {"TAG": token.tag_, "POS": token.pos_, "MORPH": str(token.morph) or "_"}[attr]
 
 
 def _categories(examples: list[Example]) -> Pairs:
