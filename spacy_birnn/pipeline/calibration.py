@@ -9,7 +9,8 @@ the probability of an entity to how often such an entity is right.
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional
+from functools import lru_cache
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 from warnings import warn
 
 import numpy as np
@@ -308,16 +309,23 @@ def calibrated(probabilities: ArrayLike, beta: Optional[List[float]]) -> np.ndar
 
 
 def uncalibrated(values: np.ndarray, beta: Optional[List[float]]) -> np.ndarray:
-    """The least probabilities that `calibrated` maps to at least the values (by bisection)."""
+    """The least probabilities that `calibrated` maps to at least the values."""
     if beta is None:
         return values
-    low, high = np.zeros(values.shape), np.ones(values.shape)
+    return np.array([_least_probability(value, tuple(beta)) for value in values.tolist()])
+
+
+@lru_cache(maxsize=256)
+def _least_probability(value: float, beta: Tuple[float, ...]) -> float:
+    """By bisection, which takes longer than all else that a short text needs."""
+    low, high = 0.0, 1.0
+    # Some maps end below 1
+    if calibrated(high, list(beta)) < value:
+        return np.inf
     for _ in range(50):
         middle = (low + high) / 2
-        enough = calibrated(middle, beta) >= values
-        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    # Some maps end below 1
-    return np.where(calibrated(np.ones_like(high), beta) >= values, high, np.inf)
+        low, high = (low, middle) if calibrated(middle, list(beta)) >= value else (middle, high)
+    return high
 
 
 def _collect(
