@@ -2,7 +2,7 @@
 
 from typing import Any, Optional, Sequence
 
-from .errors import Errors
+from .errors import BirnnError, Errors
 
 CELLS = ("rnn", "gru", "lstm", "peephole_lstm", "grid_lstm")
 POOLINGS = ("last", "mean", "max", "attention")
@@ -13,14 +13,14 @@ def check_positive(name: str, value: Any, *, where: str, even: bool = False) -> 
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole or value < 1 or (even and value % 2):
         expected = "an even whole number of at least 2" if even else "a whole number of at least 1"
-        raise ValueError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
+        raise BirnnError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
 
 
 def check_count(name: str, value: Any, *, where: str) -> None:
     """RAISES (ValueError): E001 unless value is a whole number of at least 0."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         expected = "a whole number of at least 0"
-        raise ValueError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
+        raise BirnnError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
 
 
 def check_rate(name: str, value: Any, *, where: str, or_null: bool = False) -> None:
@@ -28,13 +28,13 @@ def check_rate(name: str, value: Any, *, where: str, or_null: bool = False) -> N
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not (number and 0 <= value < 1) and not (or_null and value is None):
         expected = "null, or " * or_null + "a number of at least 0 and less than 1"
-        raise ValueError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
+        raise BirnnError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
 
 
 def check_smoothing(rate: float, n: int, *, where: str) -> None:
     """RAISES (ValueError): E006 unless the right one of n labels keeps more than each other one."""
     if n > 1 and rate >= (n - 1) / n:
-        raise ValueError(Errors.E006.format(value=rate, n=n, limit=(n - 1) / n, where=where))
+        raise BirnnError(Errors.E006.format(value=rate, n=n, limit=(n - 1) / n, where=where))
 
 
 def check_probability(name: str, value: Any, *, where: str) -> None:
@@ -42,14 +42,14 @@ def check_probability(name: str, value: Any, *, where: str) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not (number and 0 <= value <= 1):
         expected = "a number from 0 to 1"
-        raise ValueError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
+        raise BirnnError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str], *, where: str) -> None:
     """RAISES (ValueError): E001 unless value is one of the choices."""
     if value not in choices:
         expected = "one of " + ", ".join(repr(choice) for choice in choices)
-        raise ValueError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
+        raise BirnnError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
 
 
 def check_heads(heads: Any, width: Optional[int], *, where: str) -> None:
@@ -57,7 +57,7 @@ def check_heads(heads: Any, width: Optional[int], *, where: str) -> None:
     E030 unless they can share the width, if that is known."""
     check_count("attention_heads", heads, where=where)
     if heads and width is not None and width % heads:
-        raise ValueError(Errors.E030.format(width=width, heads=heads))
+        raise BirnnError(Errors.E030.format(width=width, heads=heads))
 
 
 def check_recurrent(
@@ -80,4 +80,4 @@ def check_recurrent(
     check_rate("dropout", dropout, where=where, or_null=True)
     check_rate("locked_dropout", locked_dropout, where=where, or_null=True)
     if merge != "concat" and direction != "both":
-        raise ValueError(Errors.E002.format(merge=merge, direction=direction))
+        raise BirnnError(Errors.E002.format(merge=merge, direction=direction))

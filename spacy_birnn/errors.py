@@ -1,5 +1,34 @@
 """Every message the package raises or warns with: the value, what was expected, the way out."""
 
+import warnings
+from typing import Any
+
+
+class BirnnError(ValueError):
+    """What the package raises, with a message of `Errors`. Only a disk that cannot be written to
+    (E016) is an OSError, as everywhere in Python."""
+
+    @property
+    def code(self) -> str:
+        """The code that the message begins with, such as "E001"."""
+        return str(self).removeprefix("[BIRNN-").partition("]")[0]
+
+
+class ReportOnce:
+    """A warning that is given the first time that there is reason for it, and then no more.
+
+    message (str): One of `Warnings`.
+    """
+
+    def __init__(self, message: str):
+        self.message = message
+        self.given = False
+
+    def __call__(self, **values: Any) -> None:
+        if not self.given:
+            self.given = True
+            warnings.warn(self.message.format(**values), stacklevel=3)
+
 
 class _WithCodes(type):
     """Prefixes each message with its code, so that users can search for it."""
@@ -91,10 +120,6 @@ class Errors(metaclass=_WithCodes):
         "The span {text!r} is of another document than the one that '{name}' got, which begins "
         "{begin!r}. Make it of the same one: Span(doc, start, end, label=...)."
     )
-    E038 = (
-        "'{name}' can't say how probable {value!r} is: it is no span. Give it a Span; "
-        "doc.char_span() has none, but None, where the characters do not align with the tokens."
-    )
     # Calibration
     E027 = (
         "threshold of '{name}' has the label '{label}', which is not one of its labels: {labels}. "
@@ -107,24 +132,6 @@ class Errors(metaclass=_WithCodes):
     E029 = (
         "Can't calibrate '{name}'. The components of the pipeline that can be calibrated: {able}. "
         "Correct its spelling, or leave it out of 'pipes'."
-    )
-    # Pretraining
-    E050 = (
-        "'spacy-birnn.PretrainBiLM.v1' needs a tok2vec that ends in 'spacy-birnn.BiRNNEncoder.v1', "
-        "but got '{found}'. Any other encoder may see the word that is to be predicted. Use "
-        "'spacy-birnn.BiRNNTok2Vec.v1', and name it by [pretraining] component and layer."
-    )
-    E051 = (
-        "'spacy-birnn.PretrainBiLM.v1' needs an embedding that looks at each token alone, but in "
-        "'{found}' a token's vector depends on its neighbours, which are to be predicted. Use "
-        "'spacy-birnn.WordCharEmbed.v1' or 'spacy.MultiHashEmbed.v2'."
-    )
-    E052 = (
-        "'spacy-birnn.PretrainBiLM.v1' needs vectors of which one half has seen only the words "
-        "before and the other half only those after, but with direction = 'both', merge = "
-        "{merge!r}, depth = {depth} and stack = {stack!r} the directions are mixed, and the word "
-        "to predict shines through. Use merge = 'concat' with depth = 1 or stack = 'independent', "
-        "or one direction."
     )
     # Classification and attention
     E030 = (
@@ -161,6 +168,11 @@ class Errors(metaclass=_WithCodes):
         "'{name}' learns from labels that are right (1.0) or wrong (0.0), but '{label}' has the "
         "value {value!r}. Choose one of the two, or leave the label out where it is not known."
     )
+    # Probabilities of spans
+    E038 = (
+        "'{name}' can't say how probable {value!r} is: it is no span. Give it a Span; "
+        "doc.char_span() has none, but None, where the characters do not align with the tokens."
+    )
     # Lemmas
     E040 = (
         "'{name}' found no lemma in the data that it is initialized with. Annotate lemmas "
@@ -173,6 +185,24 @@ class Errors(metaclass=_WithCodes):
     E043 = (
         "The labels of '{name}' are the characters of lemmas, each a text of length 1, but "
         "initialize() got {value!r}. Write them anew with `spacy init labels`."
+    )
+    # Pretraining
+    E050 = (
+        "'spacy-birnn.PretrainBiLM.v1' needs a tok2vec that ends in 'spacy-birnn.BiRNNEncoder.v1', "
+        "but got '{found}'. Any other encoder may see the word that is to be predicted. Use "
+        "'spacy-birnn.BiRNNTok2Vec.v1', and name it by [pretraining] component and layer."
+    )
+    E051 = (
+        "'spacy-birnn.PretrainBiLM.v1' needs an embedding that looks at each token alone, but in "
+        "'{found}' a token's vector depends on its neighbours, which are to be predicted. Use "
+        "'spacy-birnn.WordCharEmbed.v1' or 'spacy.MultiHashEmbed.v2'."
+    )
+    E052 = (
+        "'spacy-birnn.PretrainBiLM.v1' needs vectors of which one half has seen only the words "
+        "before and the other half only those after, but with direction = 'both', merge = "
+        "{merge!r}, depth = {depth} and stack = {stack!r} the directions are mixed, and the word "
+        "to predict shines through. Use merge = 'concat' with depth = 1 or stack = 'independent', "
+        "or one direction."
     )
 
 

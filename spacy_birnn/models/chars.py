@@ -1,6 +1,6 @@
 """The character encoder."""
 
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Callable, List, Optional, Tuple
 
 from thinc.api import Model
 from thinc.types import Floats2d
@@ -9,8 +9,6 @@ from ..checks import CELLS, check_choice, check_positive, check_rate
 from .features import Words, WordsToVectors, by_word, code_points
 from .torch_wrapper import RECURRENT_RATE, TorchShim, run_module, torch_shim
 from .types import DocsToVectors
-
-CACHED_WORDS = 20000
 
 
 def build_char_rnn(
@@ -56,15 +54,9 @@ def build_char_rnn(
         init=_init,
         attrs={"rows": rows, "max_chars": max_chars, "dropout_rate": 0.0},
         dims={"nO": width},
-        shims=[TorchShim("char_rnn", _build_module, module_settings, rate_scale=RECURRENT_RATE)],
+        shims=[TorchShim("char_rnn", "chars.CharRNN", module_settings, rate_scale=RECURRENT_RATE)],
     )
     return by_word(encoder)
-
-
-def _build_module(**cfg: Any) -> Any:
-    from ..layers.chars import CharRNN
-
-    return CharRNN(**cfg)
 
 
 def _init(model: WordsToVectors, X=None, Y=None) -> None:
@@ -73,7 +65,7 @@ def _init(model: WordsToVectors, X=None, Y=None) -> None:
 
 def _forward(model: WordsToVectors, words: Words, is_train: bool) -> Tuple[Floats2d, Callable]:
     if not is_train:
-        return _cached(model, words.texts), lambda dY: []
+        return _remembered(model, words.texts), lambda dY: []
     Y, backprop_module = _encode(model, words.texts, is_train)
 
     def backprop(dY: Floats2d) -> List:
@@ -89,16 +81,8 @@ def _encode(model: WordsToVectors, words: List[str], is_train: bool) -> Tuple[Fl
     return run_module(model, rows, lengths, is_train=is_train)
 
 
-def _cached(model: WordsToVectors, words: List[str]) -> Floats2d:
-    memo = torch_shim(model).memo
-    # One immutable pair, replaced as a whole: threads may share the pipeline
-    index, vectors = memo.get("words", ({}, model.ops.alloc2f(0, model.get_dim("nO"))))
-    new = [word for word in words if word not in index]
-    if new:
-        if len(index) + len(new) > CACHED_WORDS:
-            index, vectors, new = {}, vectors[:0], words
-        index = {**index, **{word: i for i, word in enumerate(new, start=len(index))}}
-        encoded, _ = _encode(model, new, is_train=False)
-        vectors = model.ops.xp.vstack([vectors, encoded])
-        memo["words"] = (index, vectors)
-    return vectors[[index[word] for word in words]]
+def _remembered(model: WordsToVectors, words: List[str]) -> Floats2d:
+    def encode(places: List[int]) -> Floats2d:
+        return _encode(model, [words[i] for i in places], is_train=False)[0]
+
+    return torch_shim(model).memo.look_up(words, encode)

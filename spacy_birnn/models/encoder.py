@@ -8,7 +8,7 @@ from thinc.api import Model, chain
 from thinc.types import Floats2d
 
 from ..checks import check_heads, check_positive, check_recurrent
-from ..errors import Errors
+from ..errors import BirnnError, Errors
 from .torch_wrapper import RECURRENT_RATE, TorchShim, run_module, torch_shim
 from .types import DocsToVectors, Encoder
 
@@ -55,7 +55,7 @@ def build_birnn_encoder(
     check_recurrent(where=where, **recurrent)
     shared = direction == "both" and merge == "concat"
     if shared and width % 2:
-        raise ValueError(Errors.E003.format(width=width))
+        raise BirnnError(Errors.E003.format(width=width))
     settings = {"hidden_width": width // 2 if shared else width, **recurrent}
     return Model(
         "birnn_encoder",
@@ -63,7 +63,7 @@ def build_birnn_encoder(
         init=_init,
         attrs={"dropout_rate": 0.0},
         dims={"nI": None, "nO": width},
-        shims=[TorchShim("birnn_encoder", _build_birnn, settings, rate_scale=RECURRENT_RATE)],
+        shims=[TorchShim("birnn_encoder", "birnn.BiRNN", settings, rate_scale=RECURRENT_RATE)],
     )
 
 
@@ -85,21 +85,9 @@ def with_self_attention(tok2vec: DocsToVectors, heads: int, *, where: str) -> Do
         init=_init_attention,
         attrs={"dropout_rate": 0.0},
         dims={"nI": width, "nO": width},
-        shims=[TorchShim("self_attention", _build_attention, {"heads": heads})],
+        shims=[TorchShim("self_attention", "attention.SelfAttention", {"heads": heads})],
     )
     return chain(tok2vec, attention)
-
-
-def _build_birnn(**cfg: Any) -> Any:
-    from ..layers.birnn import BiRNN
-
-    return BiRNN(**cfg)
-
-
-def _build_attention(**cfg: Any) -> Any:
-    from ..layers.attention import SelfAttention
-
-    return SelfAttention(**cfg)
 
 
 def _init(model: Encoder, X=None, Y=None) -> None:
@@ -116,7 +104,7 @@ def _input_width(model: Encoder, X: Optional[List[Floats2d]]) -> int:
     if X:
         model.set_dim("nI", X[0].shape[1], force=True)
     if not model.has_dim("nI"):
-        raise ValueError(Errors.E015.format(name=model.name))
+        raise BirnnError(Errors.E015.format(name=model.name))
     return model.get_dim("nI")
 
 

@@ -25,7 +25,6 @@ ATTR_DROPOUT = 0.2
 FILTER_SIZE = 2**16
 # Those that PyTorch has a kernel for, which the decoder needs
 CELLS = ("rnn", "gru", "lstm")
-CACHED_LEMMAS = 20000
 
 
 def build_lemmatizer(
@@ -81,7 +80,7 @@ def build_lemmatizer(
         attrs={"dropout_rate": 0.0, "in_context": tok2vec is not None, "decode": decode},
         layers=[condition],
         dims={"nO": None},
-        shims=[TorchShim("lemmatizer", _build_module, settings)],
+        shims=[TorchShim("lemmatizer", "seq2seq.CharSeq2Seq", settings)],
     )
     if tok2vec is not None:
         model.set_ref("tok2vec", tok2vec)
@@ -138,12 +137,6 @@ def _forward_known(
     return ids, lambda d_ids: d_ids
 
 
-def _build_module(**cfg: Any) -> Any:
-    from ..layers.seq2seq import CharSeq2Seq
-
-    return CharSeq2Seq(**cfg)
-
-
 def _init(model: Lemmatizer, X=None, Y=None) -> None:
     """X are documents, Y the characters of the lemmas."""
     (condition,) = model.layers
@@ -184,20 +177,14 @@ def decode(
     if model.attrs["in_context"]:
         return _decode(model, docs, tokens, limits, beam_width)
     ids = np.concatenate([doc.to_array(["ORTH", *ATTRS]) for doc in docs])[tokens]
-    keys = [tuple(key) for key in ids.tolist()]
-    memo = torch_shim(model).memo
-    # Replaced as a whole: threads may share the pipeline
-    name = f"beam_width={beam_width}"
-    known = memo.get(name, {})
-    new = {key: i for i, key in enumerate(keys) if key not in known}
-    if new:
-        if len(known) + len(new) > CACHED_LEMMAS:
-            known, new = {}, {key: i for i, key in enumerate(keys)}
-        rows = list(new.values())
-        lemmas = _decode(model, docs, tokens[rows], limits[rows], beam_width)
-        known = {**known, **dict(zip(new, lemmas))}
-        memo[name] = known
-    return [known[key] for key in keys]
+    keys = [(beam_width, *key) for key in ids.tolist()]
+
+    def write(places: List[int]) -> np.ndarray:
+        lemmas = np.empty(len(places), dtype=object)
+        lemmas[:] = _decode(model, docs, tokens[places], limits[places], beam_width)
+        return lemmas
+
+    return torch_shim(model).memo.look_up(keys, write).tolist()
 
 
 def _decode(

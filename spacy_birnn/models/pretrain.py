@@ -1,6 +1,5 @@
 """Language-model pretraining: each direction of the encoder predicts the word to be read next."""
 
-import warnings
 from typing import Any, Callable, Dict, List, Literal, Tuple
 
 import numpy as np
@@ -11,7 +10,7 @@ from thinc.api import Linear, Model, chain
 from thinc.types import Floats2d
 
 from ..checks import check_choice, check_positive
-from ..errors import Errors, Warnings
+from ..errors import BirnnError, Errors, ReportOnce, Warnings
 from .ops import with_torch_product
 from .torch_wrapper import torch_shim
 from .types import DocsToVectors
@@ -89,20 +88,20 @@ def _check_blind(vocab: Vocab, tok2vec: DocsToVectors) -> List[str]:
     """
     encoder = tok2vec.get_ref("encode") if tok2vec.has_ref("encode") else tok2vec
     if encoder.name != "birnn_encoder":
-        raise ValueError(Errors.E050.format(found=encoder.name))
+        raise BirnnError(Errors.E050.format(found=encoder.name))
     embed = tok2vec.get_ref("embed")
     words = ["a", "b", "c", "d", "e"]
     together, *alone = embed.predict(
         [Doc(vocab, words=words), *(Doc(vocab, words=[w]) for w in words)]
     )
     if any(abs(row - own[0]).max() > 1e-4 for row, own in zip(together, alone)):
-        raise ValueError(Errors.E051.format(found=embed.name))
+        raise BirnnError(Errors.E051.format(found=embed.name))
     settings: Dict[str, Any] = torch_shim(encoder).settings
     if settings["direction"] != "both":
         return [settings["direction"]]
     mixed = settings["depth"] > 1 and settings["stack"] != "independent"
     if settings["merge"] != "concat" or mixed:
-        raise ValueError(Errors.E052.format(**settings))
+        raise BirnnError(Errors.E052.format(**settings))
     return ["forward", "backward"]
 
 
@@ -144,15 +143,13 @@ def _cross_entropy(
     """The loss of a batch, summed, and the gradient of its mean, with respect to the scores of
     shape (predictions, parts * n_classes)."""
 
-    warned = False
+    report_too_short = ReportOnce(Warnings.W005)
 
     def loss(ops: Any, docs: List[Doc], scores: Floats2d) -> Tuple[float, Floats2d]:
-        nonlocal warned
         pairs = _pairs([len(doc) for doc in docs], directions)
         predicted = np.concatenate([word for _, word in pairs])
-        if not len(predicted) and not warned:
-            warned = True
-            warnings.warn(Warnings.W005.format(n=len(docs)))
+        if not len(predicted):
+            report_too_short(n=len(docs))
         right = ops.xp.asarray(np.vstack([right_classes(doc) for doc in docs])[predicted])
         # A row for each part of each prediction. What follows is large and so changed in place
         probs, columns = scores.reshape((-1, n_classes)), right.ravel()
@@ -165,7 +162,7 @@ def _cross_entropy(
         probs /= total
         probs[rows, columns] -= 1
         if not np.isfinite(float(nats)):
-            raise ValueError(Errors.E022.format(name="spacy-birnn.PretrainBiLM.v1"))
+            raise BirnnError(Errors.E022.format(name="spacy-birnn.PretrainBiLM.v1"))
         probs /= max(1, len(predicted))
         return float(nats), probs.reshape(scores.shape)
 

@@ -10,7 +10,7 @@ from thinc.api import Linear, Maxout, Model, SparseLinear_v2, chain, with_cpu, z
 from thinc.types import Floats1d, Floats2d, Floats3d, Ints1d
 
 from ..checks import POOLINGS, check_choice, check_count, check_positive
-from ..errors import Errors
+from ..errors import BirnnError, Errors
 from .encoder import with_self_attention
 from .ops import with_torch_product
 from .torch_wrapper import TorchShim, run_module, torch_shim
@@ -137,7 +137,7 @@ def _check_directions(tok2vec: DocsToVectors) -> None:
         if node.name == "birnn_encoder":
             settings = torch_shim(node).settings
             if (settings["direction"], settings["merge"]) != ("both", "concat"):
-                raise ValueError(Errors.E032.format(**settings))
+                raise BirnnError(Errors.E032.format(**settings))
 
 
 def _head(pooling: str, hidden_width: int, nI: Optional[int], nO: Optional[int]) -> DocHead:
@@ -146,7 +146,7 @@ def _head(pooling: str, hidden_width: int, nI: Optional[int], nO: Optional[int])
         _forward_pooling,
         init=_init_pooling,
         dims={"nI": nI, "nO": nI},
-        shims=[TorchShim("pooling", _build_pooling, {"kind": pooling})],
+        shims=[TorchShim("pooling", "attention.Pooling", {"kind": pooling})],
     )
     hidden = Maxout(hidden_width, nI, nP=3, normalize=True, dropout=0.0)
     output = Linear(nO, hidden_width, init_W=zero_init)
@@ -186,17 +186,11 @@ def _forward_head(
     return (ops.to_numpy(logits), attention), backprop
 
 
-def _build_pooling(**cfg: Any) -> Any:
-    from ..layers.attention import Pooling
-
-    return Pooling(**cfg)
-
-
 def _init_pooling(model: Model, X=None, Y=None) -> None:
     if X:
         model.set_dim("nI", X[0].shape[1], force=True)
     if not model.has_dim("nI"):
-        raise ValueError(Errors.E015.format(name=model.name))
+        raise BirnnError(Errors.E015.format(name=model.name))
     width = model.get_dim("nI")
     model.set_dim("nO", width, force=True)
     torch_shim(model).build(width=width)

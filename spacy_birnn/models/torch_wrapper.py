@@ -1,10 +1,10 @@
 """The one place where PyTorch meets Thinc: a shim around a torch module."""
 
 import contextlib
-import hashlib
 import os
 import sys
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple, cast
+from importlib import import_module
+from typing import Any, Callable, Dict, Hashable, Iterator, List, Optional, Tuple, cast
 
 import srsly
 from thinc.api import (
@@ -12,13 +12,14 @@ from thinc.api import (
     Model,
     Optimizer,
     PyTorchShim,
+    get_array_module,
     get_torch_default_device,
     torch2xp,
     xp2torch,
 )
 from thinc.types import FloatsXd
 
-from ..errors import Errors
+from ..errors import BirnnError, Errors
 
 # Recurrent layers learn best at three times the rate of 0.001 that spaCy's recommended [training]
 # block has (benchmarks/README.md)
@@ -52,44 +53,48 @@ def one_thread() -> Iterator[None]:
 
 
 class TorchShim(PyTorchShim):
-    """Thinc's shim with what it lacks: a module that is built late, weights as safetensors with a
-    checksum, parameter averages, copies that the optimizer can tell apart, and a memo of results
-    that is cleared whenever the weights change.
+    """Thinc's shim with what it lacks: a module that is built late, weights as safetensors,
+    parameter averages, copies that the optimizer can tell apart, and a memo of results that is
+    cleared whenever the weights change.
 
     layer_name (str): Name for error messages.
-    build (Callable[..., torch.nn.Module]): Makes the module from its arguments, which are saved
-        beside the weights.
-    settings (Dict[str, Any]): Those arguments that the config states. The others are known at
-        initialization.
+    module_class (str): The module's class in `spacy_birnn.layers`, such as "birnn.BiRNN". It is
+        imported when the module is built, and torch with it.
+    settings (Dict[str, Any]): Those of the class's arguments that the config states. The others are
+        known at initialization. All are saved beside the weights.
     rate_scale (float): What the optimizer's learning rate is multiplied by for this module.
     """
 
     def __init__(
         self,
         layer_name: str,
-        build: Callable[..., Any],
+        module_class: str,
         settings: Dict[str, Any],
         *,
         rate_scale: float = 1.0,
     ):
         super().__init__(None)
         self.layer_name = layer_name
-        self.build_module = build
+        self.module_class = module_class
         self.settings = settings
         self.rate_scale = rate_scale
-        self.memo: Dict[str, Any] = {}
+        self.memo = Memo()
 
     @property
     def module(self) -> Any:
         """The torch module. RAISES (ValueError): E010 before initialization."""
         if self._model is None:
-            raise ValueError(Errors.E010.format(name=self.layer_name))
+            raise BirnnError(Errors.E010.format(name=self.layer_name))
         return self._model
 
     def build(self, **inferred: Any) -> None:
         """Make a new module with fresh weights, from the settings and what was inferred."""
         cfg = {**inferred, **self.settings}
-        self._replace(self.build_module(**cfg).to(get_torch_default_device()), cfg)
+        self._replace(self._make(cfg).to(get_torch_default_device()), cfg)
+
+    def _make(self, cfg: Dict[str, Any]) -> Any:
+        file, name = self.module_class.split(".")
+        return getattr(import_module(f"spacy_birnn.layers.{file}"), name)(**cfg)
 
     def _replace(self, module: Any, cfg: Dict[str, Any]) -> None:
         self._model, self.cfg = module, cfg
@@ -126,7 +131,7 @@ class TorchShim(PyTorchShim):
 
     def copy(self) -> "TorchShim":
         copied = TorchShim(
-            self.layer_name, self.build_module, self.settings, rate_scale=self.rate_scale
+            self.layer_name, self.module_class, self.settings, rate_scale=self.rate_scale
         )
         if self._model is not None:
             copied.from_bytes(self.to_bytes())
@@ -134,43 +139,73 @@ class TorchShim(PyTorchShim):
 
     def to_bytes(self) -> bytes:
         if self._model is None:
-            return srsly.msgpack_dumps({"config": {}, "state": b"", "sha256": ""})
+            return srsly.msgpack_dumps({"config": {}, "state": b""})
         from safetensors.torch import save
 
         state = save(
             {k: v.detach().cpu().contiguous() for k, v in self._model.state_dict().items()}
         )
-        checksum = hashlib.sha256(state).hexdigest()
-        return srsly.msgpack_dumps({"config": self.cfg, "state": state, "sha256": checksum})
+        return srsly.msgpack_dumps({"config": self.cfg, "state": state})
 
     def from_bytes(self, bytes_data: bytes) -> "TorchShim":
         try:
             msg = srsly.msgpack_loads(bytes_data)
-            cfg, state, checksum = msg["config"], msg["state"], msg["sha256"]
+            cfg, state = msg["config"], msg["state"]
         except Exception as e:
-            raise ValueError(Errors.E011.format(name=self.layer_name, reason=e)) from e
+            raise BirnnError(Errors.E011.format(name=self.layer_name, reason=e)) from e
         if not state and not cfg:
             return self
-        if hashlib.sha256(state).hexdigest() != checksum:
-            reason = "the checksum does not match"
-            raise ValueError(Errors.E011.format(name=self.layer_name, reason=reason))
         for name, value in self.settings.items():
             if "dropout" not in name and cfg.get(name) != value:
                 reason = f"'{name}' was {cfg.get(name)!r} in training and is {value!r} now"
-                raise ValueError(Errors.E012.format(name=self.layer_name, reason=reason))
+                raise BirnnError(Errors.E012.format(name=self.layer_name, reason=reason))
         from safetensors.torch import load
 
         cfg = {**cfg, **self.settings}
         try:
-            module, weights = self.build_module(**cfg), load(state)
+            module, weights = self._make(cfg), load(state)
         except Exception as e:
-            raise ValueError(Errors.E011.format(name=self.layer_name, reason=e)) from e
+            raise BirnnError(Errors.E011.format(name=self.layer_name, reason=e)) from e
         try:
             module.load_state_dict(weights, strict=True)
         except RuntimeError as e:
-            raise ValueError(Errors.E012.format(name=self.layer_name, reason=e)) from e
+            raise BirnnError(Errors.E012.format(name=self.layer_name, reason=e)) from e
         self._replace(module.to(get_torch_default_device()), cfg)
         return self
+
+
+class Memo:
+    """Results by what they belong to, at most `SIZE`: beyond that it begins anew. Threads may share
+    it, because what it holds is replaced as a whole."""
+
+    SIZE = 20000
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def __len__(self) -> int:
+        return len(self._known[0])
+
+    def clear(self) -> None:
+        self._known: Tuple[Dict[Hashable, int], Any] = ({}, None)
+
+    def look_up(self, keys: List[Any], compute: Callable[[List[int]], Any]) -> Any:
+        """The results for some keys, an array with as many rows.
+
+        compute (Callable[[List[int]], ArrayXd]): Makes the rows for those of the keys, by their
+            place, that there are none for. Each distinct key is computed once.
+        """
+        index, rows = self._known
+        new = {key: i for i, key in enumerate(keys) if key not in index}
+        if new and len(index) + len(new) > self.SIZE:
+            index, rows, new = {}, None, {key: i for i, key in enumerate(keys)}
+        if new or rows is None:
+            computed = compute(list(new.values()))
+            xp = get_array_module(computed)
+            rows = computed if rows is None else xp.concatenate([rows, computed])
+            index = {**index, **{key: i for i, key in enumerate(new, start=len(index))}}
+            self._known = index, rows
+        return rows[[index[key] for key in keys]]
 
 
 def torch_shim(model: Model) -> TorchShim:

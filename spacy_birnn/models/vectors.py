@@ -9,7 +9,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model, get_array_module
 from thinc.types import Floats2d
 
-from ..errors import Errors
+from ..errors import BirnnError, Errors
 from .features import Words, WordsToVectors, without_digits
 
 
@@ -37,12 +37,12 @@ def _forward(model: WordsToVectors, words: Words, is_train: bool) -> Tuple[Float
     end = 0
     for vocab, n_words in words.vocabs if expected else ():
         if vocab.vectors_length != expected:
-            raise ValueError(Errors.E014.format(found=vocab.vectors_length, expected=expected))
+            raise BirnnError(Errors.E014.format(found=vocab.vectors_length, expected=expected))
         start, end = end, end + n_words
         Y[start:end] = model.ops.to_numpy(_look_up(vocab, words.texts[start:end]))
     if not np.isfinite(Y).all():
         word = words.texts[int(np.isfinite(Y).all(axis=1).argmin())]
-        raise ValueError(Errors.E017.format(word=word))
+        raise BirnnError(Errors.E017.format(word=word))
     return model.ops.asarray2f(Y), lambda dY: []
 
 

@@ -7,10 +7,9 @@ labelling is the best, as it was. `birnn_ner` fits its threshold in the same ste
 the probability of an entity to how often such an entity is right.
 """
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Protocol, Tuple
 from warnings import warn
 
 import numpy as np
@@ -20,8 +19,7 @@ from spacy.training import Example, validate_examples
 from spacy.util import logger, minibatch
 from wasabi import table
 
-from ..errors import Errors, Warnings
-from .serialize import SafelySaved
+from ..errors import BirnnError, Errors, Warnings
 
 N_BINS = 15
 # The least and the highest temperature that are looked at
@@ -94,8 +92,8 @@ class Evidence(NamedTuple):
 
     n_docs (int): Number of documents that have annotation.
     scores (Any): The model's output, at temperature 1.
-    gold (np.ndarray): The outcomes that agree with the annotation, bool, as the component's
-        `gold_mask`; none of them where the annotation has a label that the component does not.
+    gold (np.ndarray): What the annotation says. Of token labels the outcomes that agree with it,
+        bool, as `gold_mask`; none where it has a label that the component does not.
     allowed (Optional[np.ndarray]): The outcomes possible at all. None: all.
     """
 
@@ -105,46 +103,30 @@ class Evidence(NamedTuple):
     allowed: Optional[np.ndarray] = None
 
 
-class Calibrated(SafelySaved):
-    """A component whose probabilities can be calibrated. What is fitted is in its `cfg` and so is
-    saved with it; training makes it void. Among several base classes it comes first."""
+class Calibrated(Protocol):
+    """What a component does so that its probabilities can be calibrated. What is fitted is in its
+    `cfg` and so is saved with it; what it fits is named by its `unfitted`."""
 
-    # The settings that calibration makes, as they are without it
-    unfitted: Dict[str, Any] = {"temperature": 1.0}
+    name: str
+    cfg: Dict[str, Any]
+    unfitted: Dict[str, Any]
+    labels: Any
 
-    def evidence(self, examples: List[Example], unknown: Any) -> Evidence:
+    def evidence(self, examples: List[Example], unknown: set) -> Evidence:
         """Score a batch and read its annotation.
 
         examples (List[Example]): The batch. The documents are as the component gets them.
         unknown (Set[str]): Collects labels that the component does not have.
         """
-        raise NotImplementedError  # pragma: no cover
 
     def loss_at(self, evidence: Evidence, temperature: float) -> float:
         """The negative log-likelihood of the annotation at a temperature, summed over a batch."""
-        raise NotImplementedError  # pragma: no cover
 
     def decisions(self, evidence: Evidence, settings: Dict[str, Any]) -> Decisions:
         """What the component decides with the settings, where the annotation says what is right."""
-        raise NotImplementedError  # pragma: no cover
 
     def fit(self, evidence: List[Evidence]) -> Dict[str, Any]:
         """The settings that suit the evidence, one item a batch. It changes nothing."""
-        # One number needs no more than some batches
-        some = evidence[:: max(1, sum(part.n_docs for part in evidence) // ENOUGH)]
-        temperature = fit_temperature(lambda t: sum(self.loss_at(part, t) for part in some))
-        return {"temperature": temperature}
-
-    def void_calibration(self) -> None:
-        """Forget what was fitted, which was for other weights."""
-        self.cfg.update(self.unfitted)
-
-    @contextmanager
-    def _loading(self) -> Iterator[None]:
-        with super()._loading():
-            # A component that was saved before there was calibration does not state it
-            self.void_calibration()
-            yield
 
 
 def calibrate(
@@ -229,6 +211,13 @@ def create_calibrate(
         return nlp
 
     return before_to_disk
+
+
+def temperature_for(pipe: Calibrated, evidence: List[Evidence]) -> float:
+    """The temperature that suits a component's evidence, one item a batch."""
+    # One number needs no more than some batches
+    some = evidence[:: max(1, sum(part.n_docs for part in evidence) // ENOUGH)]
+    return fit_temperature(lambda t: sum(pipe.loss_at(part, t) for part in some))
 
 
 def fit_temperature(loss: Callable[[float], float]) -> float:
@@ -335,11 +324,11 @@ def _collect(
     examples = list(examples)
     validate_examples(examples, "calibrate")
     examples = [Example(eg.x.copy(), eg.y) for eg in examples]
-    able = [name for name, pipe in nlp.pipeline if isinstance(pipe, Calibrated)]
+    able = [name for name, pipe in nlp.pipeline if hasattr(pipe, "evidence")]
     names = able if pipes is None else [pipes] if isinstance(pipes, str) else list(pipes)
     for name in names:
         if name not in able:
-            raise ValueError(Errors.E029.format(name=name, able=", ".join(able) or "none"))
+            raise BirnnError(Errors.E029.format(name=name, able=", ".join(able) or "none"))
     evidence: Dict[str, List[Evidence]] = {}
     last = max((nlp.pipe_names.index(name) for name in names), default=-1)
     for i, name in enumerate(nlp.pipe_names[: last + 1]):
@@ -348,7 +337,7 @@ def _collect(
             if any(part.n_docs for part in parts):
                 evidence[name] = parts
             elif pipes is not None:
-                raise ValueError(Errors.E028.format(names=f"'{name}'", n=len(examples)))
+                raise BirnnError(Errors.E028.format(names=f"'{name}'", n=len(examples)))
         if i < last:
             with nlp.select_pipes(enable=[name]):
                 # With their examples: an error handler may leave documents out
@@ -357,7 +346,7 @@ def _collect(
                     eg.predicted = doc
     if not evidence:
         listed = ", ".join(f"'{name}'" for name in able) or "any component"
-        raise ValueError(Errors.E028.format(names=listed, n=len(examples)))
+        raise BirnnError(Errors.E028.format(names=listed, n=len(examples)))
     return evidence
 
 

@@ -14,8 +14,8 @@ from thinc.api import Config, Model, Optimizer, set_dropout_rate
 from thinc.types import Floats1d
 
 from ..checks import check_positive
-from ..errors import Errors, Warnings
-from .serialize import SafelySaved
+from ..errors import Errors, ReportOnce, Warnings
+from .base import BiRNNPipe
 
 default_model_config = """
 [model]
@@ -60,7 +60,7 @@ def make_birnn_lemmatizer(
     )
 
 
-class BiRNNLemmatizer(SafelySaved):
+class BiRNNLemmatizer(BiRNNPipe):
     """Sets `token.lemma`. Forms that the training data had with one lemma only are looked up; the
     lemmas of all others are written by the model, which may copy characters that it never saw.
 
@@ -99,7 +99,7 @@ class BiRNNLemmatizer(SafelySaved):
         settings = {"lookup": lookup, "beam_width": beam_width, "max_chars": max_chars}
         super().__init__(vocab, model, name, labels=[], table={}, overwrite=overwrite, **settings)
         self.scorer = scorer
-        self._warned_strange = False
+        self._report_strange = ReportOnce(Warnings.W003)
 
     @property
     def labels(self) -> Tuple[str, ...]:
@@ -266,10 +266,8 @@ class BiRNNLemmatizer(SafelySaved):
         strange = set(lemma) - set(form)
         if strange:
             strange -= set(self.labels)
-        if strange and not self._warned_strange:
-            self._warned_strange = True
-            values = {"name": self.name, "form": form, "lemma": lemma, "char": min(strange)}
-            warnings.warn(Warnings.W003.format(**values))
+        if strange:
+            self._report_strange(name=self.name, form=form, lemma=lemma, char=min(strange))
         return not strange
 
     def get_loss(self, examples: Iterable[Example], log_p: Floats1d) -> Tuple[float, Floats1d]:
@@ -311,10 +309,11 @@ def _longest_lemma(form: str) -> int:
 def _make_table(known: Iterable[Tuple[str, str, str]]) -> Dict[str, Union[str, Dict[str, str]]]:
     """For each form its lemma; if it has several, for each part of speech that has only one."""
     lemmas = defaultdict(lambda: defaultdict(set))
-    for form, pos, lemma in known:
+    # In order: the same training data make the same file
+    for form, pos, lemma in sorted(known):
         lemmas[form][pos].add(lemma)
     table: Dict[str, Union[str, Dict[str, str]]] = {}
-    for form, by_pos in sorted(lemmas.items()):
+    for form, by_pos in lemmas.items():
         different = set().union(*by_pos.values())
         if len(different) == 1:
             table[form] = different.pop()

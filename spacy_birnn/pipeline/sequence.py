@@ -3,18 +3,17 @@
 from typing import Any, Dict, Iterable, List, Optional, Set, Tuple
 
 import numpy as np
-from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
-from thinc.api import Config, Model, Optimizer
+from thinc.api import Config, Model
 
 from .. import crf
 from ..checks import check_positive, check_rate, check_smoothing
 from ..crf import SequenceScores
-from ..errors import Errors
-from .calibration import Decisions, Evidence
-from .rehearsal import Rehearsing
+from ..errors import BirnnError, Errors
+from .base import BiRNNPipe, smoothed
+from .calibration import Decisions, Evidence, temperature_for
 
 default_model_config = """
 [model]
@@ -28,7 +27,7 @@ SOFTMAX_MODEL = Config().from_str(default_model_config)["model"]
 CRF_MODEL = {**SOFTMAX_MODEL, "output": "crf"}
 
 
-class SequenceLabeller(Rehearsing):
+class SequenceLabeller(BiRNNPipe):
     """Labels each token with a model that scores sequences (`spacy-birnn.SequenceTagger.v1`).
 
     A subclass says which tags agree with an example's annotation (`gold_mask`) and what a sequence
@@ -37,16 +36,18 @@ class SequenceLabeller(Rehearsing):
     `allowed_mask`; if they mean more than that, `decode`.
     """
 
+    unfitted = {"temperature": 1.0}
+
     def __init__(self, vocab: Vocab, model: Model, name: str, **settings: Any):
         super().__init__(vocab, model, name, **settings)
         self.void_calibration()
         output = model.get_ref("output_layer").attrs.get("output") if _has_head(model) else None
         if output is None:
-            raise ValueError(Errors.E005.format(name=name, found=model.name))
+            raise BirnnError(Errors.E005.format(name=name, found=model.name))
         rate = settings.get("label_smoothing", 0.0)
         check_rate("label_smoothing", rate, where=name)
         if rate and output == "crf":
-            raise ValueError(Errors.E004.format(value=rate))
+            raise BirnnError(Errors.E004.format(value=rate))
 
     @property
     def n_tags(self) -> int:
@@ -120,21 +121,6 @@ class SequenceLabeller(Rehearsing):
             for doc, best in zip(docs, found)
         ]
 
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optional[Optimizer] = None,
-        losses: Optional[Dict[str, float]] = None,
-    ) -> Dict[str, float]:
-        """Learn from a batch. RAISES (ValueError): E010 before initialization."""
-        validate_examples(examples, f"{type(self).__name__}.update")
-        self._require_weights()
-        self.void_calibration()
-        # Not the update of spaCy's Tagger, which expects its own kind of scores
-        return TrainablePipe.update(self, examples, drop=drop, sgd=sgd, losses=losses)
-
     def get_loss(
         self, examples: Iterable[Example], scores: SequenceScores
     ) -> Tuple[float, SequenceScores]:
@@ -153,10 +139,9 @@ class SequenceLabeller(Rehearsing):
         loss, d_scores = crf.loss(scores, gold, allowed)
         rate = self.cfg.get("label_smoothing", 0.0)
         if rate:
-            check_smoothing(rate, gold.shape[1], where=self.name)
-            # As in Thinc's categorical cross-entropy the other labels share the rate
-            one = gold.sum(axis=1, keepdims=True) == 1
-            moved = one * np.where(gold, -rate, rate / max(1, gold.shape[1] - 1))
+            n = gold.shape[1]
+            check_smoothing(rate, n, where=self.name)
+            moved = (gold.sum(axis=1, keepdims=True) == 1) * (smoothed(gold, rate, n) - gold)
             loss -= float((moved * scores.emissions).sum())
             d_scores.emissions -= moved.astype("f")
         return loss, d_scores
@@ -198,10 +183,13 @@ class SequenceLabeller(Rehearsing):
         chosen = rows, tags[rows]
         return Decisions(confidence[chosen].astype("float64"), evidence.gold[chosen])
 
-    def drift(
+    def fit(self, evidence: List[Evidence]) -> Dict[str, Any]:
+        return {"temperature": temperature_for(self, evidence)}
+
+    def rehearsal_loss(
         self, docs: List[Doc], scores: SequenceScores, teacher: SequenceScores
     ) -> Tuple[float, SequenceScores]:
-        """How far the distribution over labellings is from the earlier one; see `Rehearsing`."""
+        """The divergence of the distribution over labellings from the earlier one."""
         n_known = teacher.emissions.shape[1]
         allowed = self.allowed_mask(docs)
         if n_known < self.n_tags:
@@ -236,7 +224,7 @@ class SequenceLabeller(Rehearsing):
                 unknown.add(label)
                 return None
             known = ", ".join(labels)
-            raise ValueError(Errors.E021.format(label=label, name=self.name, labels=known))
+            raise BirnnError(Errors.E021.format(label=label, name=self.name, labels=known))
         return labels[label]
 
     def _scores(self, docs: List[Doc]) -> SequenceScores:
@@ -246,7 +234,7 @@ class SequenceLabeller(Rehearsing):
 
     def _finite(self, scores: SequenceScores) -> SequenceScores:
         if not np.isfinite(scores.emissions.sum()):
-            raise ValueError(Errors.E022.format(name=self.name))
+            raise BirnnError(Errors.E022.format(name=self.name))
         return scores
 
 

@@ -8,6 +8,7 @@ from thinc.api import Adam
 
 from spacy_birnn.models import lemmatizer
 from spacy_birnn.models.lemmatizer import build_lemmatizer
+from spacy_birnn.models.torch_wrapper import Memo
 
 TINY = {"width": 8, "char_width": 6, "rows": 50}
 WORDS = ["runs", "ran", "runs", "ñandú", "runs"]
@@ -110,7 +111,7 @@ def test_each_distinct_word_is_decoded_once(nlp, monkeypatch):
     train(model, docs, steps=1)
     decode(model, docs)
     assert seen == [3, 3, 3, 3]
-    monkeypatch.setattr(lemmatizer, "CACHED_LEMMAS", 4)
+    monkeypatch.setattr(Memo, "SIZE", 4)
     more = [Doc(nlp.vocab, words=["one", "two"]), make_doc(nlp)]
     assert decode(model, more)[2:] == decode(model, docs)[:5] and seen[4:] == [5]
 

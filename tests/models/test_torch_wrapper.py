@@ -1,5 +1,4 @@
 import gc
-import hashlib
 import pickle
 
 import numpy as np
@@ -31,11 +30,9 @@ def step(model, Xs, sgd):
 
 
 def altered(model, **changes):
-    """The bytes of the torch module, with parts replaced and the checksum right again."""
+    """The bytes of the torch module, with parts replaced."""
     message = srsly.msgpack_loads(torch_shim(model).to_bytes())
-    message.update(changes)
-    message["sha256"] = hashlib.sha256(message["state"]).hexdigest()
-    return srsly.msgpack_dumps(message)
+    return srsly.msgpack_dumps({**message, **changes})
 
 
 def test_round_trip_by_value(weights, same):
@@ -97,17 +94,6 @@ def test_truncated_bytes_are_refused(keep):
     data = data[: int(keep * len(data)) if isinstance(keep, float) else keep]
     with pytest.raises(ValueError, match="BIRNN-E011.*birnn_encoder"):
         torch_shim(build()).from_bytes(data)
-
-
-@pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
-def test_one_altered_byte_is_noticed(place):
-    shim = torch_shim(build())
-    data = bytearray(shim.to_bytes())
-    state = srsly.msgpack_loads(bytes(data))["state"]
-    position = bytes(data).index(state) + int(place * len(state))
-    data[position] ^= 1
-    with pytest.raises(ValueError, match="BIRNN-E011.*birnn_encoder"):
-        torch_shim(build()).from_bytes(bytes(data))
 
 
 @pytest.mark.parametrize("state", [b"x" * 100, b""], ids=["other", "empty"])

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import pickle
 import re
 import warnings
@@ -18,6 +19,7 @@ from spacy.training import Example, offsets_to_biluo_tags
 from spacy.util import load_config, load_model_from_config
 from thinc.api import Adam, fix_random_seed
 
+from spacy_birnn.errors import BirnnError
 from spacy_birnn.pipeline.calibration import calibrate
 
 
@@ -475,6 +477,13 @@ def test_scores_that_are_not_finite_are_reported(case, trained):
 # Rehearsal
 
 
+def disturb_ngrams(model):
+    """Each part of a classifier rehearses on its own, and one that has not moved stays."""
+    ngrams = model.maybe_get_ref("ngram_layer")
+    if ngrams is not None:
+        ngrams.set_param("b", ngrams.get_param("b") + np.array([0.3, -0.3, 0.1], "f"))
+
+
 def test_rehearsal_leads_back_to_the_earlier_predictions(
     case, trained, make_examples, weights, unmoved
 ):
@@ -488,6 +497,7 @@ def test_rehearsal_leads_back_to_the_earlier_predictions(
     W = head.get_param("W")
     scale = 1.0 if case.of_tokens else 5.0  # a classifier of three documents is very sure of them
     head.set_param("W", W + rng.normal(size=W.shape, scale=scale).astype("f"))
+    disturb_ngrams(pipe.model)
     before = weights(pipe.model)
     sgd = Adam(0.01)
     divergence = [pipe.rehearse(examples, sgd=sgd)["pipe"] for _ in range(25)]
@@ -501,6 +511,7 @@ def test_nlp_rehearse_moves_every_parameter(case, trained, make_examples, weight
     trained.resume_training()
     head = pipe.model.get_ref("output_layer")
     head.set_param("W", head.get_param("W") * 0.5)
+    disturb_ngrams(pipe.model)
     before = weights(pipe.model)
     trained.rehearse(make_examples(trained), sgd=Adam(0.01))
     assert unmoved(before, weights(pipe.model)) == []
@@ -618,9 +629,9 @@ def test_calibration_is_saved(case, trained, reload, held_out, tmp_path):
 def test_a_component_saved_before_there_was_calibration(case, trained, held_out):
     skip_unless_it_scores_labels(case)
     pipe = trained.get_pipe("pipe")
-    fields = srsly.msgpack_loads(pipe.to_bytes())
-    cfg = srsly.json_loads(fields["cfg"])
-    fields["cfg"] = srsly.json_dumps({k: v for k, v in cfg.items() if k not in pipe.unfitted})
+    cfg = srsly.json_loads(srsly.json_dumps(pipe.cfg))
+    older = {k: v for k, v in cfg.items() if k not in pipe.unfitted}
+    fields = {"cfg": srsly.json_dumps(older), "model": pipe.model.to_bytes()}
     calibrated(trained, held_out(trained))
     assert pipe.cfg["temperature"] != 1
     pipe.from_bytes(srsly.msgpack_dumps(fields))
@@ -865,48 +876,59 @@ def test_settings_survive_the_config(case, blank):
     assert (tok2vec["cell"], tok2vec["direction"], tok2vec["depth"]) == ("gru", "backward", 2)
 
 
-@pytest.fixture(scope="module")
-def model_file(trained_once):
-    return trained_once.get_pipe("pipe").model.to_bytes()
-
-
-def load_model_file(nlp, path, content):
+def load_files(nlp, path, **contents):
+    """Load files; by "cfg" and "model" a component was saved in older versions."""
     path.mkdir(exist_ok=True)
-    (path / "cfg").write_text("{}")
-    (path / "model").write_bytes(content)
+    for name, content in contents.items():
+        (path / name).write_bytes(content)
     nlp.get_pipe("pipe").from_disk(path, exclude=["vocab"])
 
 
-def test_a_truncated_model_file_is_refused(blank, model_file, tmp_path):
-    for keep in (0, 1, 10, 1000, len(model_file) // 2, len(model_file) - 1):
-        with pytest.raises(ValueError, match="BIRNN-E01[13]"):
-            load_model_file(blank(), tmp_path, model_file[:keep])
+def test_a_component_saved_as_by_older_versions(case, blank, trained_once, tmp_path):
+    """They had a file for the settings and labels, and one for the model."""
+    saved, nlp = trained_once.get_pipe("pipe"), blank()
+    cfg, model = json.dumps(saved.cfg).encode(), saved.model.to_bytes()
+    nlp.vocab.from_bytes(trained_once.vocab.to_bytes())
+    load_files(nlp, tmp_path, cfg=cfg, model=model)
+    assert nlp.get_pipe("pipe").cfg == saved.cfg
+    assert case.read(nlp("Anna flew to Oslo")) == case.read(trained_once("Anna flew to Oslo"))
+    # What is saved over it counts from then on, and what was left of it does not
+    (tmp_path / "cfg").write_text("{}")
+    saved.to_disk(tmp_path, exclude=["vocab"])
+    again = blank()
+    again.get_pipe("pipe").from_disk(tmp_path, exclude=["vocab"])
+    assert again.get_pipe("pipe").cfg == saved.cfg
+
+
+def test_a_truncated_file_is_refused(blank, trained_once, tmp_path):
+    saved = trained_once.get_pipe("pipe")
+    for whole in (saved.to_bytes(exclude=["vocab"]), saved.model.to_bytes()):
+        for keep in (0, 1, 10, 1000, len(whole) // 2, len(whole) - 1):
+            with pytest.raises(ValueError, match="BIRNN-E01[13]"):
+                load_files(blank(), tmp_path, cfg=b"{}", model=whole[:keep])
 
 
 def test_a_load_that_fails_leaves_the_labels_as_they_were(trained, tmp_path):
-    pipe = trained.get_pipe("pipe")
-    pipe.to_disk(tmp_path, exclude=["vocab"])
-    labels = pipe.labels
-    (tmp_path / "cfg").write_text(json.dumps({"labels": ["OTHER"], "threshold": 0.5}))
-    (tmp_path / "model").write_bytes(b"not a model")
-    (tmp_path / "model.sha256").unlink()
+    before = srsly.json_dumps(trained.get_pipe("pipe").cfg)
+    cfg = json.dumps({"labels": ["OTHER"], "threshold": 0.5}).encode()
     with pytest.raises(ValueError, match="BIRNN-E013.*pipe"):
-        pipe.from_disk(tmp_path, exclude=["vocab"])
-    assert labels and pipe.labels == labels
+        load_files(trained, tmp_path, cfg=cfg, model=b"not a model")
+    assert srsly.json_dumps(trained.get_pipe("pipe").cfg) == before
 
 
 def test_a_file_that_is_no_model_is_refused(blank, tmp_path):
     for content in (b"not a model", b"\x80", b"\x00" * 1000, b"\xff" * 1000):
-        with pytest.raises(ValueError, match="BIRNN-E013.*pipe"):
-            load_model_file(blank(), tmp_path, content)
+        with pytest.raises(ValueError, match="BIRNN-E013.*pipe") as caught:
+            load_files(blank(), tmp_path, cfg=b"{}", model=content)
+        assert isinstance(caught.value, BirnnError) and caught.value.code == "E013"
 
 
-def test_an_altered_stretch_of_a_model_file_is_noticed(blank, trained_once, tmp_path):
-    """Wherever it is: in the weights of a table as well as in those of a torch module."""
+def test_an_altered_stretch_of_the_file_is_noticed(blank, trained_once, tmp_path):
+    """Wherever it is: in the labels, in the weights of a table, in those of a torch module."""
     trained_once.get_pipe("pipe").to_disk(tmp_path, exclude=["vocab"])
     whole = (tmp_path / "model").read_bytes()
     unnoticed = []
-    for place in (0.02, 0.3, 0.6, 0.9, 0.98):
+    for place in (0.0, 0.001, 0.02, 0.3, 0.6, 0.9, 0.98):
         start = int(place * len(whole))
         altered = bytearray(whole)
         altered[start : start + 64] = (byte ^ 0x55 for byte in whole[start : start + 64])
@@ -936,16 +958,14 @@ def test_weights_of_other_shapes_than_those_of_the_config_are_refused(case, trai
             load_with(trained_once, tmp_path, **{name: value})
 
 
-def test_a_model_with_the_labels_of_another_is_refused(trained_once, tmp_path):
-    trained_once.to_disk(tmp_path)
-    path = tmp_path / "pipe" / "cfg"
-    cfg = json.loads(path.read_text())
+def test_a_model_with_the_labels_of_another_is_refused(trained, tmp_path):
+    pipe = trained.get_pipe("pipe")
     for key in ("labels", "labels_morph", "labels_pos"):
-        if key in cfg and isinstance(cfg[key], list):
-            cfg[key].pop()
-        elif key in cfg:
-            cfg[key].popitem()
-    path.write_text(json.dumps(cfg))
+        if key in pipe.cfg and isinstance(pipe.cfg[key], list):
+            pipe.cfg[key].pop()
+        elif key in pipe.cfg:
+            pipe.cfg[key].popitem()
+    trained.to_disk(tmp_path)
     with pytest.raises(ValueError, match="BIRNN-E024.*pipe"):
         spacy.load(tmp_path)
 
@@ -959,16 +979,68 @@ def test_a_place_that_cannot_be_written_to_is_named(trained_once, tmp_path):
 
 def test_a_full_disk_leaves_what_was_there(trained, make_examples, tmp_path, monkeypatch):
     pipe = trained.get_pipe("pipe")
-    pipe.to_disk(tmp_path, exclude=["vocab"])
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    pipe.to_disk(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     trained.update(make_examples(trained))
+    open_file = Path.open
 
-    def write_half(path, data):
-        with path.open("wb") as file:
-            file.write(data[: len(data) // 2])
-        raise OSError(errno.ENOSPC, "No space left on device")
+    class FullDisk:
+        def __init__(self, file):
+            self.file = file
 
-    monkeypatch.setattr(Path, "write_bytes", write_half)
-    with pytest.raises(OSError, match="BIRNN-E016.*pipe.*No space left"):
-        pipe.to_disk(tmp_path, exclude=["vocab"])
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            self.file.close()
+
+        def write(self, data):
+            self.file.write(data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", lambda path, *args, **_: FullDisk(open_file(path, *args)))
+    with pytest.raises(OSError, match="BIRNN-E016.*pipe.*No space left") as caught:
+        pipe.to_disk(tmp_path)
+    monkeypatch.undo()
+    assert caught.value.errno == errno.ENOSPC
+    now = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert now == before
+
+
+def test_whichever_replacement_fails_the_old_pipeline_is_there(
+    trained, make_examples, weights, same, tmp_path, monkeypatch
+):
+    pipe = trained.get_pipe("pipe")
+    trained.to_disk(tmp_path)
+    (tmp_path / "pipe" / "NOTES.md").write_text("not ours")
+    cfg, before = srsly.json_dumps(pipe.cfg), weights(pipe.model)
+    trained.update(make_examples(trained))
+    (pipe.cfg["table"] if "table" in pipe.cfg else pipe.cfg)["new"] = "of another training"
+    n_calls = 0
+
+    def failing_at(n, original):
+        def run(*args, **kwargs):
+            nonlocal n_calls
+            n_calls += 1
+            if n_calls == n:
+                raise OSError(errno.EIO, "Input/output error")
+            return original(*args, **kwargs)
+
+        return run
+
+    for n in range(1, 100):
+        n_calls = 0
+        with monkeypatch.context() as patch:
+            for name in ("replace", "rename"):
+                patch.setattr(os, name, failing_at(n, getattr(os, name)))
+            try:
+                trained.to_disk(tmp_path)
+                break
+            except OSError as e:
+                assert "BIRNN-E016" in str(e)
+        loaded = spacy.load(tmp_path).get_pipe("pipe")
+        assert same(weights(loaded.model), before) and srsly.json_dumps(loaded.cfg) == cfg
+    assert n > 1
+    loaded = spacy.load(tmp_path).get_pipe("pipe")
+    assert same(weights(loaded.model), weights(pipe.model))
+    assert {path.name for path in (tmp_path / "pipe").iterdir()} == {"model", "NOTES.md"}
