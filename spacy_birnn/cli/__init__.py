@@ -1,0 +1,14 @@
+"""The command line, `python -m spacy birnn COMMAND` or `spacy-birnn COMMAND`: a module for each
+command. They import what they need when they run, so that `--help` is there at once."""
+
+from spacy.cli._util import app as spacy_app
+
+from . import calibrate  # noqa: F401
+from ._app import app
+
+spacy_app.add_typer(app)
+
+
+def main() -> None:
+    """The console script `spacy-birnn`."""
+    app(prog_name="spacy-birnn")
