@@ -18,6 +18,10 @@ from .types import DocsToVectors, SequenceTagger, TaggingHead
 # this many times faster: as `RECURRENT_RATE`, for weights that are Thinc's
 SCALE = RECURRENT_RATE
 
+# The score of a label that is added to a trained model: with those that are learnt around 0 and
+# above, it has next to no probability until it is learnt too
+NEW_LABEL_SCORE = -10.0
+
 
 def build_sequence_tagger(
     tok2vec: DocsToVectors,
@@ -100,14 +104,17 @@ def _forward(
 
 
 def _resize(model: SequenceTagger, nO: int) -> SequenceTagger:
-    """Make room for more labels; those that exist keep their scores, new ones start at 0. The head
-    is a new one, so that no gradient or state of an optimizer has the old shape."""
+    """Make room for more labels; those that exist keep their scores. The head is a new one, so that
+    no gradient or state of an optimizer has the old shape."""
     old = model.get_ref("output_layer")
+    is_trained = old.has_param("W") and old.get_param("W").any()
     new = _head(old.attrs["output"], old.maybe_get_dim("nI"), nO)
     for name in old.param_names:
         if old.has_param(name):
             param = old.get_param(name)
             larger: Any = model.ops.alloc_f(_shape(new, name))
+            if name == "b" and is_trained:
+                larger += NEW_LABEL_SCORE / SCALE
             larger[tuple(slice(size) for size in param.shape)] = param
             new.set_param(name, larger)
     model.replace_node(old, new)

@@ -13,12 +13,9 @@ from ..checks import POOLINGS, check_choice, check_count, check_positive
 from ..errors import BirnnError, Errors
 from .encoder import with_self_attention
 from .ops import with_torch_product
+from .tagger import NEW_LABEL_SCORE
 from .torch_wrapper import TorchShim, run_module, torch_shim
 from .types import DocHead, DocScores, DocsToVectors, TextClassifier
-
-# The bias of a label that is added to a trained model, in each part: improbable (1 in 150) until it
-# is learnt
-NEW_LABEL_BIAS = -5.0
 
 
 def build_text_classifier(
@@ -233,7 +230,7 @@ def _replace(model: TextClassifier, old: Model, new: Model, shape: Tuple[int, ..
 
     shape (Tuple[int, ...]): That of the new weights W, in which the old ones come first.
     """
-    starts = {"W": (shape, 0.0), "b": ((new.get_dim("nO"),), NEW_LABEL_BIAS)}
+    starts = {"W": (shape, 0.0), "b": ((new.get_dim("nO"),), NEW_LABEL_SCORE)}
     for name, (larger_shape, start) in starts.items():
         if old.has_param(name):
             param: Any = old.get_param(name)

@@ -5,7 +5,7 @@ from spacy.vocab import Vocab
 from thinc.api import Adam, Model
 
 from spacy_birnn.checks import POOLINGS
-from spacy_birnn.models.tagger import build_sequence_tagger
+from spacy_birnn.models.tagger import NEW_LABEL_SCORE, build_sequence_tagger
 from spacy_birnn.models.textcat import build_text_classifier
 from spacy_birnn.models.tok2vec import build_birnn_tok2vec
 
@@ -99,7 +99,7 @@ def test_more_labels_leave_the_scores_of_the_old_ones(build, n_before):
     assert model.attrs["resize_output"](model, 6) is model
     after = model.predict(Xs).logits
     assert np.array_equal(after[:, :n_before], before)
-    assert after.shape == (5, 6) and (after[:, n_before:] == -5).all()
+    assert after.shape == (5, 6) and (after[:, n_before:] == NEW_LABEL_SCORE).all()
     assert model.get_dim("nO") == model.get_ref("output_layer").get_dim("nO") == 6
 
 
@@ -214,7 +214,7 @@ def test_more_labels_leave_what_each_part_says_of_the_old_ones(build_both, size)
     before = model.predict(docs()).parts
     model.attrs["resize_output"](model, 5)
     after = model.predict(docs()).parts
-    assert np.array_equal(after[:, :, :3], before) and (after[:, :, 3:] == -5).all()
+    assert np.array_equal(after[:, :, :3], before) and (after[:, :, 3:] == NEW_LABEL_SCORE).all()
     scores, backprop = model(docs(), is_train=True)
     backprop(np.ones_like(scores.parts))
     model.finish_update(Adam(0.01))

@@ -433,10 +433,29 @@ def test_a_new_label_leaves_the_others_and_can_be_learnt(case, trained, fit, mak
     assert [case.read(trained(text)) for text in texts] == before
     doc = Doc(trained.vocab, words=["zzz", "."])
     new = Example.from_dict(doc, case.new_annotation)
-    fit(trained, [*examples, new], steps=30, resume=True)
+    fit(trained, [*examples, new], steps=60, resume=True)
     learnt = trained(Doc(trained.vocab, words=["zzz", "."]))
     assert case.read(learnt) == case.read(new.y)
     assert [case.read(trained(text)) for text in texts] == before
+
+
+def test_a_new_label_takes_no_probability_from_the_others(case, trained, make_examples):
+    skip_unless_it_scores_labels(case)
+    pipe = trained.get_pipe("pipe")
+    head = pipe.model.get_ref("output_layer")
+    head.set_param("W", head.get_param("W") * 0.3)  # not so sure of anything
+    docs = [Doc(trained.vocab, words=[t.text for t in eg.y]) for eg in make_examples(trained)]
+
+    def probabilities():
+        if case.of_tokens:
+            return [p for found in pipe.k_best(docs, 3) for _, p in found]
+        known = pipe.labels[:3]
+        return [doc.cats[label] for doc in pipe.pipe(docs) for label in known]
+
+    before = probabilities()
+    assert min(before) < 0.9
+    pipe.add_label(case.new_label)
+    assert probabilities() == pytest.approx(before, abs=1e-3)
 
 
 @pytest.mark.parametrize("use_averages", [True, False])
