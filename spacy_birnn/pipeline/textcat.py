@@ -51,11 +51,6 @@ SCORE_WEIGHTS = {
     "cats_f_per_type": None,
 }
 
-# How much each token of a document counted, a list of numbers that sum to 1. In doc.user_data, so
-# that it is saved with the document
-if not Doc.has_extension("birnn_attention"):
-    Doc.set_extension("birnn_attention", default=None)
-
 
 @Language.factory(
     "birnn_textcat",
@@ -179,6 +174,7 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
         self.cfg["attention"] = attention
         self.void_calibration()
         self._warned_other = False
+        _register_extension()
 
     def initialize(
         self,
@@ -223,6 +219,7 @@ class BiRNNTextCategorizer(Rehearsing, TextCategorizer):
         docs (Iterable[Doc]): The documents.
         predicted (Iterable[Categories]): What `predict` returned for them.
         """
+        _register_extension()  # a component that was unpickled was not constructed
         labels = self.labels
         for doc, (probabilities, attention) in zip(docs, predicted):
             doc.cats.update(zip(labels, probabilities.tolist()))
@@ -453,6 +450,13 @@ class BiRNNMultiLabelTextCategorizer(BiRNNTextCategorizer, MultiLabel_TextCatego
 
     def labelled(self, outcomes: np.ndarray) -> np.ndarray:
         return outcomes[:, :, 1]
+
+
+def _register_extension() -> None:
+    """How much each token of a document counted, a list of numbers that sum to 1, can be read and
+    set as doc._.birnn_attention. It is in doc.user_data, and so saved with the document."""
+    if not Doc.has_extension("birnn_attention"):
+        Doc.set_extension("birnn_attention", default=None)
 
 
 def _log_softmax(values: np.ndarray) -> np.ndarray:
