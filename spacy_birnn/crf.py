@@ -155,6 +155,19 @@ class LabelledSpan(NamedTuple):
     then: Optional[np.ndarray] = None
 
 
+class Prefix(NamedTuple):
+    """The tokens of a span that have been read, from the left.
+
+    end (int): Row after the last of them in the batch; where the span starts if there is none.
+    label (Optional[int]): The label of the last.
+    weight (float): alpha of the first label times the moves since.
+    """
+
+    end: int
+    label: Optional[int] = None
+    weight: float = 1.0
+
+
 def posterior(scores: SequenceScores, allowed: Optional[np.ndarray] = None) -> Posterior:
     """Forward-backward.
 
@@ -396,15 +409,29 @@ def span_marginal(chain: Chain, span: LabelledSpan) -> float:
     span (LabelledSpan): The span.
     RETURNS (float): Between 0 and 1.
     """
-    value = chain.alpha[span.start, span.labels[0]]
-    for row, (before, label) in enumerate(zip(span.labels, span.labels[1:]), span.start + 1):
-        value *= chain.move[before, label] * chain.emit[row, label]
-    last, end = span.labels[-1], span.start + len(span.labels)
-    if span.then is None:
-        value *= chain.beta[end - 1, last]
+    prefix = Prefix(span.start)
+    for label in span.labels:
+        prefix = extend(chain, prefix, label)
+    return prefix_marginal(chain, prefix, span.then)
+
+
+def extend(chain: Chain, prefix: Prefix, label: int) -> Prefix:
+    """The same span with the next token, which carries the given label."""
+    row = prefix.end
+    if prefix.label is None:
+        return Prefix(row + 1, label, chain.alpha[row, label])
+    step = chain.move[prefix.label, label] * chain.emit[row, label]
+    return Prefix(row + 1, label, prefix.weight * step)
+
+
+def prefix_marginal(chain: Chain, prefix: Prefix, then: Optional[np.ndarray] = None) -> float:
+    """`span_marginal` of the tokens that have been read. For `then` see `LabelledSpan`."""
+    end, last, weight = prefix
+    if then is None:
+        rest = chain.beta[end - 1, last]
     else:
-        value *= chain.move[last] @ (span.then * chain.emit[end] * chain.beta[end])
-    return min(1.0, float(value))
+        rest = chain.move[last] @ (then * chain.emit[end] * chain.beta[end])
+    return min(1.0, float(weight * rest))
 
 
 class _TimeMajor:

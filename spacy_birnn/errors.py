@@ -173,6 +173,10 @@ class Errors(metaclass=_WithCodes):
         "'{name}' can't say how probable {value!r} is: it is no span. Give it a Span; "
         "doc.char_span() has none, but None, where the characters do not align with the tokens."
     )
+    E039 = (
+        "doc._.confidence takes a list with a number, or None, for each of the {n} entities of the "
+        "document, but got {value!r}."
+    )
     # Lemmas
     E040 = (
         "'{name}' found no lemma in the data that it is initialized with. Annotate lemmas "
@@ -208,7 +212,7 @@ class Errors(metaclass=_WithCodes):
 
 class Warnings(metaclass=_WithCodes):
     W001 = (
-        "{n} entities in the data of '{name}' do not align with the tokens of the pipeline, for "
+        "Entities in the data of '{name}' do not align with the tokens of the pipeline{share}, for "
         "instance {example!r}; their tokens are treated as missing annotation. Check the character "
         "offsets and the tokenizer. This is reported once."
     )
@@ -245,4 +249,21 @@ class Warnings(metaclass=_WithCodes):
         "The documents that '{name}' is calibrated on have labels that it does not have: {labels}. "
         "It has: {known}. What it predicts there counts as wrong. If these are other names for "
         "its labels, correct the documents."
+    )
+    W009 = (
+        "Entities in the data of '{name}' begin or end with white space{share}, for instance "
+        "{example!r}. An entity is never found with it, so it is left out of them. Correct the "
+        "annotation, or their scores suffer. This is reported once."
+    )
+    W010 = (
+        "Entities in the data of '{name}' cannot be found as they are annotated{share}, for "
+        "instance {example!r}: an entity does not cross the start of a sentence, and with scheme = "
+        "'BIO' it has no white space inside. Their tokens are treated as missing annotation. Check "
+        "the annotation and what sets the sentences, or use scheme = 'BILUO'. This is reported "
+        "once."
+    )
+    W011 = (
+        "There is another extension 'confidence' of {kinds}, which '{name}' leaves alone. Read the "
+        "confidence of an entity with spacy_birnn.pipeline.confidence.get_confidence(ent), or "
+        "remove the other extension before the component is made."
     )

@@ -2,7 +2,7 @@
 and to compare. Test files have distinct names, so that no directory needs an `__init__.py` and the
 package is imported from where it is installed."""
 
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ import spacy
 from hypothesis import settings
 from spacy.language import Language
 from spacy.tokens import Doc
+from spacy.tokens.underscore import Underscore
 from spacy.training import Example
 from spacy.util import load_model_from_config
 from thinc.api import Model, fix_random_seed
@@ -68,6 +69,15 @@ MIXED_TEXTS = ["Anna sells bread", "", "Oslo", LONG_TEXT, " ", "!"]
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     fix_random_seed(0)
+
+
+@pytest.fixture
+def no_extensions() -> Iterator[None]:
+    """As in a process in which nothing has been registered with spaCy's objects."""
+    state = Underscore.get_state()
+    Underscore.load_state(({}, {}, {}))
+    yield
+    Underscore.load_state(state)
 
 
 @pytest.fixture

@@ -51,6 +51,18 @@ def test_the_entry_points_do_not_import_torch(code, tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+NO_NAMES = """
+from spacy.tokens.underscore import Underscore
+assert Underscore.get_state() == ({}, {}, {})
+"""
+
+
+def test_the_entry_points_take_no_names_of_the_user(tmp_path):
+    """Extensions of Doc, Span and Token are registered when a component is made."""
+    result = python(LOAD + BLANK + NO_NAMES, tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
 def test_the_version_is_that_of_the_distribution():
     assert spacy_birnn.__version__ == version("spacy-birnn")
 

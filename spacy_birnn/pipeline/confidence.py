@@ -1,84 +1,75 @@
 """How probable each entity is, kept with the document."""
 
-from bisect import bisect_left
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
-import numpy as np
-from spacy.tokens import Doc, Span, SpanGroup
+from spacy.tokens import Doc, Span
 
-# The span group that holds a document's entities
-CONFIDENCE_KEY = "birnn_ner"
+from ..errors import Errors
 
-
-class EntityGroup(SpanGroup):
-    """A document's entities, with the probability of each in attrs["scores"], as in the groups of
-    spaCy's spancat. When tokens are merged or split, spaCy leaves span groups as they are, and what
-    they hold then is wrong or out of range; this one finds its entities again by their characters,
-    attrs["places"]. One that was loaded or copied is a plain group.
-
-    doc (Doc): The document.
-    ents (List[Span]): Its entities, in order.
-    scores (List[float]): The probability of each.
-    """
-
-    def __init__(self, doc: Doc, ents: List[Span], scores: List[float]):
-        attrs = {"scores": np.array(scores), "places": [_place(ent) for ent in ents]}
-        super().__init__(doc, name=CONFIDENCE_KEY, spans=ents, attrs=attrs)
-        self._found = [(ent.start, ent.end, *_place(ent)) for ent in ents]
-
-    def __len__(self) -> int:
-        self._follow()
-        return super().__len__()
-
-    def __getitem__(self, i: int) -> Span:
-        if self._has_moved(i):
-            self._follow()
-        return super().__getitem__(i)
-
-    def __iter__(self) -> Iterator[Span]:
-        self._follow()
-        return (super(EntityGroup, self).__getitem__(i) for i in range(super().__len__()))
-
-    def to_bytes(self) -> bytes:
-        self._follow()
-        return super().to_bytes()
-
-    def _has_moved(self, i: int) -> bool:
-        if not -len(self._found) <= i < len(self._found):
-            return False
-        start, end, start_char, end_char, _ = self._found[i]
-        span = self.doc[start:end]
-        return (span.start_char, span.end_char) != (start_char, end_char)
-
-    def _follow(self) -> None:
-        # One that was added to is no longer ours
-        ours = super().__len__() == len(self._found)
-        if not ours or not any(self._has_moved(i) for i in range(len(self._found))):
-            return
-        spans = [
-            self.doc.char_span(first, last, label=label) for _, _, first, last, label in self._found
-        ]
-        ents = [span for span in spans if span is not None]
-        scores = [s for s, span in zip(self.attrs["scores"], spans) if span is not None]
-        now = EntityGroup(self.doc, ents, scores)
-        self.from_bytes(SpanGroup(self.doc, name=self.name, spans=ents).to_bytes())
-        self.attrs, self._found = now.attrs, now._found
+# The name of the extensions through which it is read
+EXTENSION = "confidence"
+# An entity's probability is in doc.user_data, in the form in which spaCy keeps the extensions of a
+# span: {("._.", name, start_char, end_char): value}. So it goes wherever spaCy takes those, and by
+# characters it survives the merging and splitting of tokens. The value is a dict by label, so that
+# another entity that is set in the same place does not have it. The name is another than that of
+# the extension, so that it does not mix with a "confidence" of the user's own.
+DATA = "birnn_confidence"
 
 
 def get_confidence(span: Span) -> Optional[float]:
-    """The getter behind `ent._.confidence`: the probability of an entity that `birnn_ner` found, 1
-    for one that it was given, None for any other span, and where the document has lost it."""
-    group = span.doc.spans.get(CONFIDENCE_KEY)
-    attrs: Dict[str, Any] = {} if group is None else group.attrs
-    places: List[List[Any]] = attrs.get("places", [])
-    place = _place(span)
-    i = bisect_left(places, place)
-    return float(attrs["scores"][i]) if places[i : i + 1] == [place] else None
+    """The confidence of an entity; `ent._.confidence` reads it here.
+
+    span (Span): The entity.
+    RETURNS (Optional[float]): Between 0 and 1: the probability of an entity that `birnn_ner` found;
+        1 for one that was set before it. None for any other span: one set later (by a ruler, by
+        hand), or where the document has lost its user data. Check for None before comparing it.
+    """
+    data: Dict[Any, Any] = span.doc.user_data
+    return data.get(_key(span), {}).get(span.label_)
 
 
-def _place(span: Span) -> List[Any]:
-    return [span.start_char, span.end_char, span.label_]
+def set_confidence(doc: Doc, ents: Iterable[Span], values: Iterable[Optional[float]]) -> None:
+    """Keep the confidence of some entities of a document, and forget that of all others.
+
+    doc (Doc): The document.
+    ents (Iterable[Span]): The entities.
+    values (Iterable[Optional[float]]): The confidence of each; None if it has none.
+    """
+    data: Dict[Any, Any] = doc.user_data
+    for key in [key for key in data if isinstance(key, tuple) and key[:2] == ("._.", DATA)]:
+        del data[key]
+    data.update((_key(ent), {ent.label_: v}) for ent, v in zip(ents, values) if v is not None)
 
 
-if not Span.has_extension("confidence"):
-    Span.set_extension("confidence", getter=get_confidence)
+def register_extensions() -> List[str]:
+    """Make `ent._.confidence` and `doc._.confidence` (that of each of doc.ents, in their order)
+    available. An extension of this name that is there already is left alone.
+
+    RETURNS (List[str]): What has another extension of this name: "Span", "Doc", both or neither.
+    """
+    extensions: List[Tuple[Any, Any, Any]] = [
+        (Span, get_confidence, None),
+        (Doc, _of_all, _set_all),
+    ]
+    taken = []
+    for kind, getter, setter in extensions:
+        if not kind.has_extension(EXTENSION):
+            kind.set_extension(EXTENSION, getter=getter, setter=setter)
+        elif kind.get_extension(EXTENSION)[2] is not getter:
+            taken.append(kind.__name__)
+    return taken
+
+
+def _key(ent: Span) -> Tuple[str, str, int, int]:
+    return ("._.", DATA, ent.start_char, ent.end_char)
+
+
+def _of_all(doc: Doc) -> List[Optional[float]]:
+    return [get_confidence(ent) for ent in doc.ents]
+
+
+def _set_all(doc: Doc, values: Sequence[Optional[float]]) -> None:
+    """As `Doc.from_json` does. RAISES (ValueError): E039 unless each entity has a value."""
+    if len(values) != len(doc.ents):
+        raise ValueError(Errors.E039.format(n=len(doc.ents), value=values))
+    set_confidence(doc, doc.ents, values)

@@ -26,7 +26,7 @@ from thinc.api import Model
 
 from .. import crf
 from ..checks import check_choice, check_probability
-from ..crf import Chain, LabelledSpan, SequenceScores
+from ..crf import Chain, LabelledSpan, Prefix, SequenceScores
 from ..errors import Errors, Warnings
 from .calibration import (
     Decisions,
@@ -36,7 +36,7 @@ from .calibration import (
     fit_beta,
     uncalibrated,
 )
-from .confidence import CONFIDENCE_KEY, EntityGroup, get_confidence
+from .confidence import get_confidence, register_extensions, set_confidence
 from .labels import EntitySpan, Scheme
 from .sequence import CRF_MODEL, SequenceLabeller
 
@@ -87,6 +87,16 @@ class Entities(NamedTuple):
     scores: Optional[List[float]]
 
 
+class Annotation(NamedTuple):
+    """What is known of the entities of one document: the start, the end and the label of each; the
+    tokens outside, bool, shape (tokens,); and what could not be used as it is, by the code of its
+    warning and with its text."""
+
+    ents: List[Tuple[int, int, str]]
+    outside: np.ndarray
+    faults: List[Tuple[str, str]]
+
+
 class BiRNNEntityRecognizer(SequenceLabeller):
     """Sets `doc.ents`. Each label of the model is an entity label with the prefix of a tagging
     scheme; a sequence that breaks the scheme has probability 0 in training and in decoding.
@@ -105,8 +115,10 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         the one that `calibrate` has fitted for the best F1, and until then the entities are those
         of the single best sequence of tags. A probability below 0.01 is never enough. Recommended:
         null; 0.3 to find more, 0.7 to be more often right.
-    confidence (bool): Whether to compute each entity's probability. It is stored in
-        doc.spans["birnn_ner"], as attrs["scores"], and read as `ent._.confidence`.
+    confidence (bool): Whether to compute each entity's probability. It is stored in doc.user_data
+        and read as `ent._.confidence`, or by `get_confidence`, see there; that of all entities of a
+        document as `doc._.confidence`. An extension of this name that is there when the component
+        is made is left alone (W011).
     scorer (Optional[Callable]): The scoring method.
     RAISES (ValueError): E001 for an unknown scheme or an impossible threshold.
     """
@@ -130,7 +142,10 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         settings = {"scheme": scheme, "threshold": threshold, "confidence": confidence}
         super().__init__(vocab, model, name, labels=[], **settings)
         self.scorer = scorer
-        self._warned_misaligned = False
+        self._reported: Set[str] = set()
+        taken = register_extensions()
+        if taken:
+            warnings.warn(Warnings.W011.format(name=name, kinds=" and ".join(taken)), stacklevel=2)
 
     @property
     def labels(self) -> Tuple[str, ...]:
@@ -180,9 +195,15 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         validate_get_examples(get_examples, "BiRNNEntityRecognizer.initialize")
         self.void_calibration()
         self._check_labels(labels)
-        if labels is None:
-            labels = sorted({ent.label_ for eg in get_examples() for ent in eg.y.ents})
-        for label in labels:
+        self._reported.clear()
+        found: Set[str] = set()
+        n_ents, faults = 0, []
+        for eg in get_examples():
+            found.update(ent.label_ for ent in eg.y.ents)
+            n_ents += len(eg.y.ents)
+            faults += self._annotation(eg).faults
+        self._report(faults, n_ents)
+        for label in sorted(found) if labels is None else labels:
             self.add_label(label)
         self._require_labels()
         self._thresholds(self.cfg)
@@ -194,61 +215,103 @@ class BiRNNEntityRecognizer(SequenceLabeller):
 
     def gold_mask(self, eg: Example, unknown: Optional[Set[str]] = None) -> np.ndarray:
         labels = {label: i for i, label in enumerate(self.labels)}
-        if _same_tokens(eg):
-            ents, iob = list(eg.y.ents), eg.y.to_array(ENT_IOB)
-        else:
-            ents = eg.get_aligned_spans_y2x(eg.y.ents, allow_overlap=False)
-            self._report_misaligned(eg, ents)
-            # None where the tokens do not align: missing, as 0
-            iob = np.array([value or 0 for value in eg.get_aligned("ENT_IOB")], dtype="uint64")
-        found = [(ent, self._label_index(ent.label_, labels, unknown)) for ent in ents]
-        spans = [EntitySpan(e.start, e.end, label) for e, label in found if label is not None]
-        mask = self.scheme.mask(len(eg.x), spans, iob == 2)
-        for ent, label in found:
-            if label is None:
-                mask[ent.start : ent.end] = False
+        ents, outside, faults = self._annotation(eg)
+        self._report(faults)
+        index = [self._label_index(label, labels, unknown) for _, _, label in ents]
+        known = [EntitySpan(s, e, i) for (s, e, _), i in zip(ents, index) if i is not None]
+        mask = self.scheme.mask(len(eg.x), known, outside)
+        for (start, end, _), i in zip(ents, index):
+            if i is None:
+                mask[start:end] = False
         return mask
 
-    def _report_misaligned(self, eg: Example, aligned: List[Span]) -> None:
-        missed = len(eg.y.ents) - len(aligned)
-        if missed and not self._warned_misaligned:
-            self._warned_misaligned = True
-            texts = {ent.text for ent in aligned}
-            example = next((e.text for e in eg.y.ents if e.text not in texts), eg.y.ents[0].text)
-            warnings.warn(Warnings.W001.format(n=missed, name=self.name, example=example))
+    def _annotation(self, eg: Example) -> Annotation:
+        """What an example's annotation says of the entities on the tokens of `eg.x`, so far as
+        `allowed_mask` lets them be found: training must not teach what decoding forbids."""
+        same = _same_tokens(eg)
+        # None where the tokens do not align: missing, as 0
+        iob = eg.y.to_array(ENT_IOB) if same else [i or 0 for i in eg.get_aligned("ENT_IOB")]
+        found = Annotation([], np.array(iob, dtype="int64") == 2, [])
+        if not eg.y.ents:
+            return found
+        space, continues = _boundaries([eg.x])
+        for ent in eg.y.ents:
+            aligned = [ent] if same else eg.get_aligned_spans_y2x([ent])
+            if not aligned:
+                found.faults.append(("W001", ent.text))
+                continue
+            (span,) = aligned
+            start, end = span.start, span.end
+            while start < end and space[start]:
+                start += 1
+            while start < end and space[end - 1]:
+                end -= 1
+            if end - start < len(span):
+                found.faults.append(("W009", ent.text))
+                found.outside[span.start : start] = found.outside[end : span.end] = True
+            broken = "I" in self.scheme.endings and space[start:end].any()
+            if broken or continues[start + 1 : end].any():
+                found.faults.append(("W010", ent.text))
+            elif start < end:
+                found.ents.append((start, end, ent.label_))
+        return found
 
-    def allowed_mask(self, docs: List[Doc]) -> Optional[np.ndarray]:
-        """As in spaCy's `ner`: entities on the document stand, blocked tokens stay outside, and an
-        entity does not begin or end with white space or cross the start of a sentence."""
-        attrs = [doc.to_array([ENT_IOB, IS_SPACE, SENT_START]) for doc in docs]
-        iob, space, sent_start = np.concatenate(attrs).T
-        set_before = (iob == 1) | (iob == 3)
-        continues = (sent_start == 1) & ~_first_rows(docs)
-        if not (set_before.any() or space.any() or continues.any()):
+    def _report(self, faults: List[Tuple[str, str]], n_ents: Optional[int] = None) -> None:
+        """Warn of each kind of fault once. Of how many entities is known only when the data is read
+        as a whole."""
+        for code in sorted({code for code, _ in faults} - self._reported):
+            self._reported.add(code)
+            texts = [text for other, text in faults if other == code]
+            share = "" if n_ents is None else f" ({len(texts)} of {n_ents})"
+            message = getattr(Warnings, code)
+            warnings.warn(message.format(name=self.name, share=share, example=texts[0]))
+
+    def allowed_mask(
+        self, docs: List[Doc], gold: Optional[np.ndarray] = None
+    ) -> Optional[np.ndarray]:
+        """As in spaCy's `ner`, entities on the document stand, blocked tokens stay outside, and
+        another entity does not begin with white space or cross the start of a sentence. Nor does it
+        end with white space, where spaCy's may; in BIO, where any inside token may be the last, it
+        has none inside either.
+
+        gold (Optional[np.ndarray]): The annotation, as `gold_mask` gives it. An entity or a blocked
+            token on the document that contradicts it counts as if it were not there.
+        """
+        space, continues = _boundaries(docs)
+        given = [self._given(doc) for doc in docs]
+        if not (any(given) or space.any() or continues.any()):
             return None
         scheme = self.scheme
-        allowed = np.ones((len(iob), scheme.n_tags), dtype=bool)
-        # In BIO any inside token may be the last
-        ending = "BLU" if scheme.name == "BILUO" else "BI"
-        allowed[np.ix_(space == 1, scheme.tags_with(ending))] = False
-        allowed[np.ix_(continues, scheme.tags_with("IL"))] = False
-        labels = {label: i for i, label in enumerate(self.labels)}
+        allowed = np.ones((len(space), scheme.n_tags), dtype=bool)
+        for tokens, prefixes in ((space, "B" + scheme.endings), (continues, "IL")):
+            allowed[np.flatnonzero(tokens)[:, None], scheme.tags_with(prefixes)] = False
         offset = 0
-        for doc in docs:
-            known = [EntitySpan(e.start, e.end, labels.get(e.label_, -1)) for e in doc.ents]
-            stop = offset + len(doc)
-            if set_before[offset:stop].any():
-                # An entity whose label the model does not know is a stretch of O to it
-                outside = set_before[offset:stop].copy()
-                for span in known:
-                    outside[span.start : span.end] = span.label < 0
-                spans = [span for span in known if span.label >= 0]
-                mask = scheme.mask(len(doc), spans, outside)
-                fixed = set_before[offset:stop]
-                allowed[offset:stop][fixed] = mask[fixed]
-                allowed[offset:stop][~fixed] &= mask[~fixed]
-            offset = stop
+        for doc, spans in zip(docs, given):
+            for span in spans:
+                # With the token after it, which tells in BIO that it ends
+                first, last = offset + span.start, offset + span.end
+                rows = slice(first, min(last + 1, offset + len(doc)))
+                own = self._alone(span, rows.stop - rows.start)
+                if gold is None or (gold[rows] & own).any(axis=1).all():
+                    allowed[first:last] = own[: last - first]
+                    allowed[last : rows.stop] &= own[last - first :]
+            offset += len(doc)
         return allowed
+
+    def _given(self, doc: Doc) -> List[EntitySpan]:
+        """What earlier components have set for good: entities, and the tokens that they blocked. A
+        label that the model does not have is -1; to the model its tokens are outside."""
+        if not doc.has_annotation("ENT_IOB"):
+            return []
+        labels = {label: i for i, label in enumerate(self.labels)}
+        ents = [EntitySpan(e.start, e.end, labels.get(e.label_, -1)) for e in doc.ents]
+        return ents + [EntitySpan(token.start, token.end, -1) for token in _blocked(doc)]
+
+    def _alone(self, span: EntitySpan, length: int) -> np.ndarray:
+        """The tags that agree with a span at the beginning of a sequence of tokens."""
+        n = span.end - span.start
+        known = [EntitySpan(0, n, span.label)] if span.label >= 0 else []
+        return self.scheme.mask(length, known, (np.arange(length) < n) & (span.label < 0))
 
     def decode(self, docs: List[Doc], scores: SequenceScores) -> List[Entities]:
         return self._entities(scores, self.allowed_mask(docs), self.cfg)
@@ -342,26 +405,28 @@ class BiRNNEntityRecognizer(SequenceLabeller):
 
     def _agrees(self, span: EntitySpan, gold: np.ndarray) -> bool:
         """Whether a document's annotation, as `gold_mask` gives it, has exactly this entity."""
-        n = span.end - span.start
         # In BIO the token after an entity tells that it ends there
         rows = gold[span.start : span.end + 1]
-        alone = EntitySpan(0, n, span.label)
-        expected = self.scheme.mask(len(rows), [alone], np.zeros(len(rows), dtype=bool))
-        return bool(rows[:n].any(axis=1).all() and not (rows & ~expected).any())
+        known = rows[: span.end - span.start].any(axis=1).all()
+        return bool(known and not (rows & ~self._alone(span, len(rows))).any())
 
     def set_annotations(self, docs: Iterable[Doc], predicted: Iterable[Entities]) -> None:
-        """Set the entities, and the span group with their probabilities.
+        """Set the entities and their confidence. Those that were there before the component have
+        the confidence 1.
 
         docs (Iterable[Doc]): The documents.
         predicted (Iterable[Entities]): What `predict` returned for them.
         """
+        register_extensions()  # a component that was unpickled was not constructed
+        certain = 1.0 if self.cfg["confidence"] else None
         for doc, entities in zip(docs, predicted):
+            if not self.cfg["confidence"]:
+                entities = entities._replace(scores=None)
             found = self._with_given(doc, entities)
             ents = [ent for ent, _ in found]
             doc.set_ents(ents, blocked=_blocked(doc), default="outside")
-            if self.cfg["confidence"]:
-                values = [1.0 if value is None else value for _, value in found]
-                doc.spans[CONFIDENCE_KEY] = EntityGroup(doc, ents, values)
+            values = [certain if value is None else value for _, value in found]
+            set_confidence(doc, ents, values)
 
     def read_tags(self, doc: Doc, tags: np.ndarray) -> List[Span]:
         """The entities that `set_annotations` would set."""
@@ -430,7 +495,8 @@ class _Sequence(NamedTuple):
     def probability(self, span: EntitySpan) -> float:
         """The probability of exactly this entity."""
         then = self.scheme.after(span.label) if span.end < self.length else None
-        return self._marginal(span, self.scheme.encode(span), then)
+        labelled = LabelledSpan(self.offset + span.start, self.scheme.encode(span), then)
+        return crf.span_marginal(self.chain, labelled)
 
     def probable(self, openings: Set[Tuple[int, int]], thresholds: np.ndarray) -> List[EntitySpan]:
         """The entities with at least the probability that their label needs, in order; of those
@@ -440,16 +506,18 @@ class _Sequence(NamedTuple):
             return []
         candidates = []
         for row, label in openings:
-            threshold = thresholds[label]
-            span = EntitySpan(row - self.offset, row - self.offset + 1, label)
-            while True:
-                probability = self.probability(span)
+            start, then, threshold = row - self.offset, self.scheme.after(label), thresholds[label]
+            # The tokens of an entity that goes on after them: no longer one is more probable
+            unfinished = Prefix(row)
+            for end in range(start + 1, self.length + 1):
+                whole = self._extend(unfinished, row, label, last=True)
+                follows = then if end < self.length else None
+                probability = crf.prefix_marginal(self.chain, whole, follows)
                 if probability >= threshold:
-                    candidates.append((probability, span))
-                tags = self.scheme.unfinished(label, span.end - span.start)
-                if span.end == self.length or self._marginal(span, tags) < threshold:
+                    candidates.append((probability, EntitySpan(start, end, label)))
+                unfinished = self._extend(unfinished, row, label, last=False)
+                if crf.prefix_marginal(self.chain, unfinished) < threshold:
                     break
-                span = span._replace(end=span.end + 1)
         chosen: List[EntitySpan] = []
         taken = np.zeros(self.length, dtype=bool)
         for _, span in sorted(candidates, key=lambda pair: (-pair[0], pair[1])):
@@ -458,10 +526,10 @@ class _Sequence(NamedTuple):
                 taken[span.start : span.end] = True
         return sorted(chosen)
 
-    def _marginal(
-        self, span: EntitySpan, tags: List[int], then: Optional[np.ndarray] = None
-    ) -> float:
-        return crf.span_marginal(self.chain, LabelledSpan(self.offset + span.start, tags, then))
+    def _extend(self, prefix: Prefix, row: int, label: int, *, last: bool) -> Prefix:
+        """The entity that begins in the row, with one token more."""
+        tag = self.scheme.tag_at(prefix.end - row, label, last=last)
+        return crf.extend(self.chain, prefix, tag)
 
 
 def _check_threshold(threshold: Any, *, where: str) -> None:
@@ -486,8 +554,11 @@ def _same_tokens(eg: Example) -> bool:
     return len(eg.x) == len(eg.y) and bool((eg.x.to_array(ORTH) == eg.y.to_array(ORTH)).all())
 
 
-def _first_rows(docs: List[Doc]) -> np.ndarray:
+def _boundaries(docs: List[Doc]) -> Tuple[np.ndarray, np.ndarray]:
+    """Which tokens are white space, and which begin a sentence but not a document: bool, shape
+    (tokens of all documents,)."""
+    space, sent_start = np.concatenate([doc.to_array([IS_SPACE, SENT_START]) for doc in docs]).T
     lengths = np.array([len(doc) for doc in docs])
-    first = np.zeros(lengths.sum(), dtype=bool)
-    first[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
-    return first
+    continues = sent_start == 1
+    continues[(np.cumsum(lengths) - lengths)[lengths > 0]] = False
+    return space == 1, continues

@@ -71,8 +71,14 @@ class SequenceLabeller(BiRNNPipe):
         """The scores, with -inf for what the tagging scheme forbids."""
         return scores
 
-    def allowed_mask(self, docs: List[Doc]) -> Optional[np.ndarray]:
-        """The tags that the documents leave possible: bool, shape (tokens, n_tags). None: all."""
+    def allowed_mask(
+        self, docs: List[Doc], gold: Optional[np.ndarray] = None
+    ) -> Optional[np.ndarray]:
+        """The tags that the documents leave possible: bool, shape (tokens, n_tags). None: all.
+
+        gold (Optional[np.ndarray]): The annotation, as `gold_mask` gives it. What is set on a
+            document and contradicts it does not count.
+        """
         return None
 
     def read_tags(self, doc: Doc, tags: np.ndarray) -> List[Any]:
@@ -135,7 +141,7 @@ class SequenceLabeller(BiRNNPipe):
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.get_loss")
         scores = self.constrain(self._finite(scores))
-        gold, allowed = self._masks(examples, scores.lengths)
+        gold, allowed = self._masks(examples)
         loss, d_scores = crf.loss(scores, gold, allowed)
         rate = self.cfg.get("label_smoothing", 0.0)
         if rate:
@@ -147,23 +153,16 @@ class SequenceLabeller(BiRNNPipe):
         return loss, d_scores
 
     def _masks(
-        self, examples: List[Example], lengths: np.ndarray, unknown: Optional[Set[str]] = None
+        self, examples: List[Example], unknown: Optional[Set[str]] = None
     ) -> Tuple[np.ndarray, Optional[np.ndarray]]:
         """The tags that agree with the annotation of a batch, and those that its documents allow.
         For `unknown` see `gold_mask`."""
         gold = np.concatenate([self.gold_mask(eg, unknown) for eg in examples])
-        allowed = self.allowed_mask([eg.predicted for eg in examples])
-        if allowed is not None:
-            # Where the annotation contradicts what is on a document, the annotation is right
-            conflict = ~(gold & allowed).any(axis=1)
-            rows = np.split(np.arange(len(gold)), np.cumsum(lengths)[:-1])
-            for doc_rows in rows:
-                allowed[doc_rows] |= conflict[doc_rows].any()
-        return gold, allowed
+        return gold, self.allowed_mask([eg.predicted for eg in examples], gold)
 
     def evidence(self, examples: List[Example], unknown: Set[str]) -> Evidence:
         scores = self._finite(self.model.predict([eg.predicted for eg in examples]))
-        gold, allowed = self._masks(examples, scores.lengths, unknown)
+        gold, allowed = self._masks(examples, unknown)
         owners = np.repeat(np.arange(len(examples)), scores.lengths)
         n_docs = len(set(owners[~gold.all(axis=1)].tolist()))
         return Evidence(n_docs, scores, gold, allowed)

@@ -50,11 +50,6 @@ SCORE_WEIGHTS = {
     "cats_f_per_type": None,
 }
 
-# How much each token of a document counted, a list of numbers that sum to 1. In doc.user_data, so
-# that it is saved with the document
-if not Doc.has_extension("birnn_attention"):
-    Doc.set_extension("birnn_attention", default=None)
-
 
 @Language.factory(
     "birnn_textcat",
@@ -167,6 +162,7 @@ class TextClassifier(BiRNNPipe):
         self.cfg["attention"] = attention
         self.void_calibration()
         self._report_other = ReportOnce(Warnings.W004)
+        _register_extension()
 
     def predict(self, docs: Iterable[Doc]) -> List[Categories]:
         """Predict the categories of a batch, without modifying the documents.
@@ -187,6 +183,7 @@ class TextClassifier(BiRNNPipe):
         docs (Iterable[Doc]): The documents.
         predicted (Iterable[Categories]): What `predict` returned for them.
         """
+        _register_extension()  # a component that was unpickled was not constructed
         labels = self.labels
         for doc, (probabilities, attention) in zip(docs, predicted):
             doc.cats.update(zip(labels, probabilities.tolist()))
@@ -452,6 +449,13 @@ class BiRNNMultiLabelTextCategorizer(TextClassifier, MultiLabel_TextCategorizer)
         p = self.probabilities(evidence.scores / settings["temperature"])
         right = (p > 0.5) == (evidence.gold == 1)
         return Decisions(np.maximum(p, 1 - p)[known], right[known])
+
+
+def _register_extension() -> None:
+    """How much each token of a document counted, a list of numbers that sum to 1, can be read and
+    set as doc._.birnn_attention. It is in doc.user_data, and so saved with the document."""
+    if not Doc.has_extension("birnn_attention"):
+        Doc.set_extension("birnn_attention", default=None)
 
 
 def _log_softmax(values: np.ndarray) -> np.ndarray:

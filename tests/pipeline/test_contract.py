@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import spacy
 import srsly
-from spacy.tokens import Doc, Span
+from spacy.tokens import Doc, Span, Token
+from spacy.tokens.underscore import Underscore
 from spacy.training import Example, offsets_to_biluo_tags
 from spacy.util import load_config, load_model_from_config
 from thinc.api import Adam, fix_random_seed
@@ -604,12 +605,53 @@ def calibrated(nlp, examples):
     return nlp.get_pipe("pipe")
 
 
-def test_it_can_be_sent_to_another_process(case, trained, make_examples):
-    """Where processes are spawned, not forked, spaCy pickles the pipeline."""
+def read_extensions(doc):
+    ents = [ent._.confidence for ent in doc.ents if ent.has_extension("confidence")]
+    return ents, doc._.birnn_attention if doc.has_extension("birnn_attention") else None
+
+
+def test_it_can_be_sent_to_another_process(case, trained, make_examples, no_extensions):
+    """Where processes are spawned, not forked, spaCy pickles the pipeline. Nothing has been
+    registered there, as the component is not constructed."""
     loaded = pickle.loads(pickle.dumps(trained))
     docs = [eg.x.copy() for eg in make_examples(trained)]
-    found = [case.read(loaded(Doc(loaded.vocab, words=[t.text for t in doc]))) for doc in docs]
-    assert found == [case.read(trained(doc)) for doc in docs]
+    annotated = [loaded(Doc(loaded.vocab, words=[t.text for t in doc])) for doc in docs]
+    assert [case.read(doc) for doc in annotated] == [case.read(trained(doc)) for doc in docs]
+    values, _ = zip(*(read_extensions(doc) for doc in annotated))
+    n_ents = sum(len(doc.ents) for doc in annotated)
+    assert len([value for ents in values for value in ents if value is not None]) == n_ents
+
+
+def test_what_a_component_registers_is_there_once_it_is_loaded(
+    case, trained_once, reload, no_extensions
+):
+    """For documents that were annotated elsewhere."""
+    saved = trained_once("Anna flew to Oslo").to_bytes()
+    Underscore.load_state(({}, {}, {}))
+    nlp = reload(trained_once)
+    doc = Doc(nlp.vocab).from_bytes(saved)
+    if case.factory == "birnn_ner":
+        assert doc.ents and None not in doc._.confidence == [e._.confidence for e in doc.ents]
+    elif "textcat" in case.factory:
+        assert doc._.birnn_attention is None
+    else:
+        assert Underscore.get_state() == ({}, {}, {})
+
+
+def test_extensions_of_the_user_are_left_alone(case, blank, fit, make_examples, no_extensions):
+    for kind in (Doc, Span, Token):
+        for name in ("confidence", "birnn_attention"):
+            kind.set_extension(name, default="mine")
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        nlp = blank()
+        fit(nlp, make_examples(nlp), steps=1)
+        doc = nlp("Anna flew to Oslo")
+    if case.factory == "birnn_ner":
+        (message,) = [str(warning.message) for warning in record]
+        assert "BIRNN-W011" in message and "Span and Doc" in message
+    assert {x._.confidence for x in (doc, doc[0:2], doc[0])} == {"mine"}
+    assert {x._.birnn_attention for x in (doc, doc[0:2], doc[0])} == {"mine"}
 
 
 def test_calibration_makes_held_out_annotation_likelier(case, trained, held_out):

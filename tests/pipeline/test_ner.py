@@ -1,15 +1,20 @@
+import json
+import pickle
 import warnings
 from itertools import product
 
 import numpy as np
 import pytest
 import spacy
+from spacy.pipeline.functions import merge_entities
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 from thinc.api import fix_random_seed
 
 from spacy_birnn import crf
+from spacy_birnn.pipeline.confidence import get_confidence
 from spacy_birnn.pipeline.labels import EntitySpan, Scheme
+from spacy_birnn.pipeline.ner import _Sequence
 
 SCHEMES = ("BILUO", "BIO")
 LABELS = ["GPE", "ORG"]
@@ -210,6 +215,36 @@ def test_entities_above_a_threshold_are_those_of_enumeration(random_ner, scheme,
     assert (n_found > 0) == (threshold < 1)
 
 
+class Counted:
+    """An array that counts how often it is read."""
+
+    def __init__(self, array):
+        self.array, self.n_read = array, 0
+
+    def __getitem__(self, key):
+        self.n_read += 1
+        return self.array[key]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_steps_for_a_long_entity_are_proportional_to_its_length(scheme):
+    """The scores are such that an entity goes on for ever."""
+    scheme = Scheme(scheme, 1)
+    steps = []
+    for n in (50, 100, 200):
+        emissions = np.zeros((n, scheme.n_tags))
+        emissions[:, scheme.tag("I", 0)] = 20
+        emissions[0, scheme.tag("B", 0)] = emissions[-1, scheme.tag(scheme.endings[0], 0)] = 60
+        scores = crf.SequenceScores(emissions, np.array([n])).constrained(scheme.legal())
+        chain = crf.posterior(scores).chain
+        chain.move = Counted(chain.move)
+        sequence = _Sequence(chain, scheme, 0, n)
+        (span,) = sequence.probable({(0, 0)}, np.array([0.3]))
+        steps.append(chain.move.n_read)
+    assert (span.start, span.label) == (0, 0) and span.end >= n - 1
+    assert steps[2] - steps[1] == 2 * (steps[1] - steps[0]) > 0
+
+
 @pytest.mark.parametrize("threshold", [None, 0.25, 0.9])
 def test_a_threshold_leaves_the_entities_that_are_set(random_ner, threshold):
     nlp = random_ner(threshold=threshold)
@@ -224,7 +259,7 @@ def test_a_threshold_works_without_the_confidence(random_ner):
     on, off = (random_ner(threshold=0.1, confidence=confidence) for confidence in (True, False))
     words = random_words(40)
     with_scores, without = (pipe(Doc(pipe.vocab, words=words)) for pipe in (on, off))
-    assert spans(without) == spans(with_scores) != [] and not without.spans
+    assert spans(without) == spans(with_scores) != [] and not without.user_data
 
 
 def test_the_lowest_threshold_is_one_in_a_hundred(random_ner):
@@ -440,96 +475,171 @@ def test_the_probability_of_a_span_before_initialization_is_refused(nlp):
 # Confidence that is kept
 
 
-def test_confidence_survives_saving(random_ner):
-    nlp = random_ner(**MANY)
-    doc = nlp(Doc(nlp.vocab, words=random_words(20)))
-    expected = [ent._.confidence for ent in doc.ents]
-    assert len(expected) > 2 and len(set(expected)) > 2
-    group = doc.spans["birnn_ner"]
-    assert [span.label_ for span in group] == [ent.label_ for ent in doc.ents]
-    assert group.attrs["scores"].tolist() == expected
-    from_bytes = Doc(nlp.vocab).from_bytes(doc.to_bytes())
-    (from_bin,) = DocBin().from_bytes(DocBin(docs=[doc]).to_bytes()).get_docs(nlp.vocab)
-    for loaded in (from_bytes, from_bin, doc.copy()):
-        assert [ent._.confidence for ent in loaded.ents] == pytest.approx(expected, abs=1e-6)
+def confidences(doc):
+    return {(e.start_char, e.end_char, e.label_): e._.confidence for e in doc.ents}
 
 
-def test_confidence_stays_with_its_entity_when_tokens_are_merged_or_split(random_ner):
+def from_json(doc):
+    return Doc(doc.vocab).from_json(doc.to_json(underscore=["confidence"]))
+
+
+def through_doc_bin(doc):
+    stored = DocBin(docs=[doc], store_user_data=True).to_bytes()
+    return next(DocBin().from_bytes(stored).get_docs(doc.vocab))
+
+
+WAYS = {
+    "bytes": lambda doc: Doc(doc.vocab).from_bytes(doc.to_bytes()),
+    "doc-bin": through_doc_bin,
+    "json": from_json,
+    "copy": Doc.copy,
+    "pickle": lambda doc: pickle.loads(pickle.dumps(doc)),
+    "as-doc": lambda doc: doc[:].as_doc(copy_user_data=True),
+    "from-docs": lambda doc: Doc.from_docs([doc]),
+}
+
+
+@pytest.fixture(scope="module")
+def annotated(random_ner):
+    """A document with many entities, each with another confidence."""
     nlp = random_ner(**MANY)
-    doc = nlp(Doc(nlp.vocab, words=random_words(30)))
-    before = {(ent.start_char, ent.end_char): ent._.confidence for ent in doc.ents}
+
+    def make(n=30):
+        doc = nlp(" ".join(word(i) for i in range(n)))
+        values = set(confidences(doc).values())
+        assert len(values) == len(doc.ents) > 3 and all(0 < value < 1 for value in values)
+        return doc
+
+    return make
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_confidence_goes_with_the_document(annotated, way):
+    doc = annotated()
+    assert confidences(WAYS[way](doc)) == confidences(doc)
+    assert doc._.confidence == list(confidences(doc).values())
+    assert not doc.spans
+
+
+def test_confidence_goes_along_when_documents_are_cut_and_joined(annotated):
+    doc = annotated()
+    cut = next(ent.start for ent in list(doc.ents)[2:])
+    parts = [part.as_doc(copy_user_data=True) for part in (doc[:cut], doc[cut:])]
+    values = list(confidences(doc).values())
+    assert parts[0]._.confidence == values[: len(parts[0].ents)]
+    assert parts[1]._.confidence == values[len(parts[0].ents) :] != []
+    joined = Doc.from_docs(parts[::-1])
+    assert joined._.confidence == parts[1]._.confidence + parts[0]._.confidence
+
+
+def test_json_of_documents_without_entities_or_confidence(annotated):
+    doc = annotated()
+    empty = Doc(doc.vocab, words=["a", "b"])
+    assert empty.to_json(underscore=["confidence"])["_"] == {"confidence": []}
+    # By hand, and later than the component
+    doc.set_ents([*list(doc.ents)[1:], Span(doc, 0, 1, label="LAW")], default="outside")
+    expected = [None, *doc._.confidence[1:]]
+    assert from_json(doc)._.confidence == doc._.confidence == expected
+    assert json.loads(json.dumps(doc.to_json(underscore=["confidence"])))["_"] == {
+        "confidence": expected
+    }
+
+
+def test_a_list_of_another_length_than_that_of_the_entities_is_refused(annotated):
+    doc = annotated()
+    before = confidences(doc)
+    with pytest.raises(ValueError, match=rf"BIRNN-E039.*{len(doc.ents)} entities.*\[0\.5\]"):
+        doc._.confidence = [0.5]
+    assert confidences(doc) == before
+
+
+def test_confidence_stays_with_its_entity_when_tokens_are_merged_or_split(annotated):
+    doc = annotated()
+    before = confidences(doc)
     longest, *_, last = sorted(doc.ents, key=lambda ent: (-len(ent), ent.start))
-    assert len(longest) > 1 and len(set(before.values())) > 2
+    assert len(longest) > 1
     with doc.retokenize() as retokenizer:
         retokenizer.merge(longest)
         text = last[0].text
         retokenizer.split(last[0], [text[:1], text[1:]], heads=[(last[0], 1), (last[0], 0)])
-    group = doc.spans["birnn_ner"]
-    # One index first, so that it is not another method that finds them again
-    assert (group[-1].start_char, group[-1].end_char) == max(before)
-    assert list(group) == list(doc.ents) and len(group) == len(doc.ents)
-    saved = Doc(nlp.vocab).from_bytes(doc.to_bytes())
-    # The component keeps them, too; beside them it may find more in the new tokens
-    kept = nlp.get_pipe("birnn_ner")(doc.copy())
-    for found in (doc, saved, kept):
-        now = {(ent.start_char, ent.end_char): ent._.confidence for ent in found.ents}
-        assert now.items() >= before.items() and (found is kept or len(now) == len(before))
-        assert list(found.spans["birnn_ner"]) == list(found.ents)
+    assert confidences(doc) == before
+    for way, go in WAYS.items():
+        assert confidences(go(doc)) == before, way
 
 
-def test_merged_entities_can_be_saved_copied_and_looked_at(random_ner):
-    nlp = random_ner(**MANY)
-    nlp.add_pipe("merge_entities")
-    doc = Doc(nlp.vocab, words=[word(i) for i in range(60)])
-    n_words = len(doc)
-    for read in (
-        lambda doc: Doc(nlp.vocab).from_bytes(doc.to_bytes()),
-        lambda doc: next(DocBin(docs=[doc]).get_docs(nlp.vocab)),
-        lambda doc: doc.copy(),
-        lambda doc: doc,
-    ):
-        found = read(nlp(doc.copy()))
-        assert len(found) < n_words and {len(ent) for ent in found.ents} == {1}
-        assert repr(found.spans["birnn_ner"]) == repr(list(found.ents))
-        assert len(found.to_json()["spans"]["birnn_ner"]) == len(found.ents)
+def test_merged_entities_keep_their_confidence(annotated):
+    doc = annotated(60)
+    before, n_words = confidences(doc), len(doc)
+    merged = merge_entities(doc)
+    assert len(merged) < n_words and {len(ent) for ent in merged.ents} == {1}
+    assert confidences(merged) == before
 
 
-def test_a_merge_across_the_end_of_an_entity_drops_it(random_ner):
-    nlp = random_ner(**MANY)
-    doc = nlp(Doc(nlp.vocab, words=random_words(30)))
-    first, *others = doc.ents
-    expected = [(ent.text, ent._.confidence) for ent in others if ent.start > first.end]
-    others = [ent for ent in others if ent.start > first.end]
-    doc.set_ents(others, default="outside")
+def test_an_entity_that_a_merge_changes_has_no_confidence(annotated):
+    doc = annotated()
+    before = confidences(doc)
+    first = doc.ents[0]
+    others = [ent for ent in doc.ents if ent.start > first.end]
+    doc.set_ents([first, *others], default="outside")
     with doc.retokenize() as retokenizer:
         retokenizer.merge(doc[first.end - 1 : first.end + 1])
-    group = doc.spans["birnn_ner"]
-    assert [span.text for span in group] == [text for text, _ in expected]
-    assert group.attrs["scores"].tolist() == [value for _, value in expected]
+    kept = {
+        (ent.start_char, ent.end_char, ent.label_): before.get(
+            (ent.start_char, ent.end_char, ent.label_)
+        )
+        for ent in doc.ents
+    }
+    assert confidences(doc) == kept and list(kept.values()).count(None) == len(kept) - len(others)
 
 
-def test_a_group_that_was_added_to_is_left_alone(random_ner):
+def test_entities_that_are_set_later_have_no_confidence(random_ner):
+    """By hand, or by a ruler that overwrites: another label in the same place, and other places."""
     nlp = random_ner(**MANY)
-    doc = nlp(Doc(nlp.vocab, words=random_words(30)))
-    ents = list(doc.ents)
-    doc.spans["birnn_ner"].append(doc[0:30])
-    assert list(doc.spans["birnn_ner"]) == [*ents, doc[0:30]]
+    text = " ".join(word(i) for i in range(30))
+    before = confidences(nlp(text))
+    first, second, *_ = nlp(text).ents
+    ruler = nlp.add_pipe("entity_ruler", config={"overwrite_ents": True})
+    ruler.add_patterns([{"label": "LAW", "pattern": first.text}])
+    after = confidences(nlp(text))
+    assert after[first.start_char, first.end_char, "LAW"] is None
+    assert {key for key, value in after.items() if value is not None} < before.keys()
+    doc = nlp.get_pipe("birnn_ner")(nlp.make_doc(text))
+    doc.ents = [Span(doc, second.start, second.end, label="LAW")]
+    assert confidences(doc) == {(second.start_char, second.end_char, "LAW"): None}
 
 
-def test_a_document_that_has_lost_the_confidence_can_be_read_and_annotated_again(random_ner):
+def test_entities_that_were_set_before_are_certain(random_ner):
     nlp = random_ner(**MANY)
+    ruler = nlp.add_pipe("entity_ruler", before="birnn_ner")
+    ruler.add_patterns([{"label": "LAW", "pattern": word(3)}])
+    found = confidences(nlp(" ".join(word(i) for i in range(30))))
+    assert [value for (*_, label), value in found.items() if label == "LAW"] == [1.0]
+    assert len(found) > 3 and all(0 < value <= 1 for value in found.values())
+
+
+def test_a_second_run_leaves_nothing_of_the_first(random_ner):
+    nlp = random_ner(**MANY)
+    ner = nlp.get_pipe("birnn_ner")
     doc = nlp(Doc(nlp.vocab, words=random_words(30)))
-    joined = Doc.from_docs([doc, doc])
-    from_json = Doc(nlp.vocab).from_json(doc.to_json())
-    added = doc.copy()
-    added.spans["birnn_ner"] = list(added.ents)
-    for lost in (joined, from_json, added):
-        given = spans(lost)
-        assert {ent._.confidence for ent in lost.ents} == {None}
-        assert len(nlp(lost).ents) >= len(doc.ents) > 3
-        # What was lost counts as given; the component may find more
-        confidence = dict(zip(spans(lost), [ent._.confidence for ent in lost.ents]))
-        assert {confidence[span] for span in given} == {1.0}
+    doc.user_data["the user's own"] = 1
+    first = confidences(doc)
+    for threshold, kept in ((None, list(doc.ents)[1:3]), (1.0, [])):
+        ner.cfg["threshold"] = threshold
+        values = [ent._.confidence for ent in kept]
+        doc.set_ents(kept, default="outside")
+        ner(doc)
+        assert [ent._.confidence for ent in doc.ents if ent in kept] == values
+        assert len(doc.user_data) == 1 + len(doc.ents)
+    assert len(first) > 3 and not doc.ents and doc.user_data == {"the user's own": 1}
+
+
+def test_an_entity_that_has_lost_its_confidence_counts_as_given(annotated, random_ner):
+    doc = annotated()
+    lost = Doc(doc.vocab).from_json(doc.to_json())
+    given = confidences(lost)
+    assert set(given.values()) == {None}
+    found = confidences(random_ner(**MANY).get_pipe("birnn_ner")(lost))
+    assert {found[key] for key in given} == {1.0}
 
 
 def test_other_spans_have_no_confidence(random_ner):
@@ -546,15 +656,36 @@ def test_confidence_can_be_switched_off(random_ner):
     words = random_words(20)
     with_scores, without = (pipe(Doc(pipe.vocab, words=words)) for pipe in (on, off))
     assert spans(without) == spans(with_scores) != []
-    assert not without.spans and without.ents[0]._.confidence is None
+    assert not without.user_data and without.ents[0]._.confidence is None
+    # What another component found keeps its own
+    before = confidences(with_scores)
+    off.get_pipe("birnn_ner")(with_scores)
+    assert before.items() <= confidences(with_scores).items()
 
 
 def test_switching_off_survives_saving(random_ner, reload):
     loaded = reload(random_ner(confidence=False, scheme="BIO"))
     assert loaded.config["components"]["birnn_ner"]["confidence"] is False
     doc = loaded(Doc(loaded.vocab, words=random_words(20)))
-    assert doc.ents and not doc.spans
+    assert doc.ents and not doc.user_data
     assert loaded.get_pipe("birnn_ner").scheme.name == "BIO"
+
+
+@pytest.mark.parametrize("kind, other", [(Span, Doc), (Doc, Span)])
+def test_an_extension_of_the_user_of_the_same_name_is_left_alone(
+    random_ner, no_extensions, kind, other
+):
+    kind.set_extension("confidence", default="mine")
+    with pytest.warns(UserWarning, match=f"BIRNN-W011.*'confidence' of {kind.__name__}.*get_conf"):
+        nlp = random_ner(**MANY)
+    doc = nlp(Doc(nlp.vocab, words=random_words(30)))
+    ent = doc.ents[0]
+    mine, theirs = (ent, doc) if kind is Span else (doc, ent)
+    assert mine._.confidence == "mine" and theirs._.confidence
+    mine._.confidence = "changed"
+    copy = Doc(doc.vocab).from_bytes(doc.to_bytes())
+    assert (copy.ents[0] if kind is Span else copy)._.confidence == "changed"
+    assert 0 < get_confidence(copy.ents[0]) == get_confidence(ent) < 1
 
 
 # Training
@@ -590,7 +721,7 @@ def test_misaligned_entities_are_missing_and_reported_once(ner):
     reference.set_ents([Span(reference, 1, 3, label="GPE"), Span(reference, 4, 5, label="ORG")])
     predicted = Doc(ner.vocab, words=["in", "New", "York City", "now"])
     eg = Example(predicted, reference)
-    with pytest.warns(UserWarning, match=r"BIRNN-W001.*1 .*birnn_ner.*'New York'") as record:
+    with pytest.warns(UserWarning, match=r"BIRNN-W001.*birnn_ner.*'New York'") as record:
         mask = ner.gold_mask(eg)
     assert len(record) == 1
     assert mask[[1, 2]].all()
@@ -609,20 +740,118 @@ def test_annotation_by_characters_that_does_not_align_is_missing(ner):
     assert mask[0].all() and np.flatnonzero(mask[1]).tolist() == [0]
 
 
-def test_annotation_goes_before_what_is_set_on_the_document(ner):
-    """An entity ruler's mistake, or white space inside the annotated entity, must not make the
-    annotation impossible."""
-    predicted = Doc(ner.vocab, words=["in", "Oslo", "\n", "now"])
-    predicted.set_ents([Span(predicted, 0, 2, label="ORG")], default="missing")
-    reference = Doc(ner.vocab, words=["in", "Oslo", "\n", "now"])
-    reference.set_ents([Span(reference, 1, 3, label="GPE")])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_annotation_goes_before_what_is_set_on_the_document(random_ner, scheme):
+    """What contradicts it, such as an entity ruler's mistake, counts as not set; only that."""
+    ner = random_ner(scheme=scheme).get_pipe("birnn_ner")
+    words = list("abcdefgh")
+    # Of the three entities the first is wrong; the token "g" is blocked, "h" wrongly so
+    given = Doc(ner.vocab, words=words)
+    wrong, right, unknown = (
+        Span(given, *place) for place in ((0, 2, "ORG"), (3, 4, "GPE"), (4, 6, "LAW"))
+    )
+    given.set_ents([wrong, right, unknown], blocked=[given[6:8]], default="missing")
+    tags = ["O", "U-GPE", *"-----", "U-ORG"]
+    gold = example(ner.vocab, words, tags).y
+    expected = Doc(ner.vocab, words=words)
+    expected.set_ents([right, unknown], blocked=[expected[6:7]], default="missing")
+    losses = []
+    for predicted in (given, expected):
+        eg = Example(predicted, gold)
+        scores, _ = ner.model.begin_update([eg.x])
+        loss, gradient = ner.get_loss([eg], scores)
+        losses.append((loss, gradient.emissions))
+    assert losses[0][0] == pytest.approx(losses[1][0]) and 0 < losses[0][0] < np.inf
+    np.testing.assert_allclose(losses[0][1], losses[1][1], atol=1e-6)
+    assert not losses[0][1][3:7].any() and losses[0][1][[0, 1, 7]].any(axis=1).all()
+
+
+TRIMMED = [
+    (["Dorn", "\n"], (0, 1)),
+    (["\n", "Dorn"], (1, 2)),
+    (["\n", " ", "Dorn", "Ltd", "\n", "\n"], (2, 4)),
+    (["\n"], None),
+]
+
+
+@pytest.mark.parametrize("words, left", TRIMMED)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_white_space_at_the_ends_of_an_entity_is_left_out(random_ner, scheme, words, left):
+    ner = random_ner(scheme=scheme).get_pipe("birnn_ner")
+    words = ["Ask", *words, "today"]
+
+    def mask(start, end):
+        reference = Doc(ner.vocab, words=words)
+        ents = [] if start is None else [Span(reference, start, end, label="ORG")]
+        reference.set_ents(ents, default="outside")
+        return ner.gold_mask(Example(Doc(ner.vocab, words=words), reference))
+
+    expected = mask(None, None) if left is None else mask(left[0] + 1, left[1] + 1)
+    with pytest.warns(UserWarning, match="BIRNN-W009.*birnn_ner") as record:
+        found = mask(1, len(words) - 1)
+    assert len(record) == 1
+    # In BIO any token may be the first after an entity, if its tag is not "inside"
+    assert np.array_equal(found, expected) and (found.sum(axis=1) == 1).all()
+    assert np.array_equal(mask(1, len(words) - 1), expected)  # reported once
+
+
+def test_an_entity_annotated_with_a_line_break_is_found_without_it(nlp, tiny_tok2vec, fit):
+    nlp.add_pipe("birnn_ner", config={"model": {"tok2vec": tiny_tok2vec}})
+    words = ["Ask", "Dorn", "\n", "today"]
+    examples = [example(nlp.vocab, words, ["O", "B-ORG", "L-ORG", "O"]) for _ in range(3)]
+    with pytest.warns(UserWarning, match=r"BIRNN-W009.*\(3 of 3\)"):
+        fit(nlp, examples)
+    assert spans(nlp(Doc(nlp.vocab, words=words))) == [(1, 2, "ORG")]
+
+
+@pytest.mark.parametrize(
+    "scheme, words, starts",
+    [
+        ("BILUO", ["in", "New", "York", "now"], [True, False, True, False]),
+        ("BIO", ["in", "New", "York", "now"], [True, False, True, False]),
+        ("BIO", ["in", "New", "\n", "York", "now"], None),
+    ],
+)
+def test_an_entity_that_cannot_be_found_is_missing_and_reported_once(
+    random_ner, scheme, words, starts
+):
+    """Training must not teach what decoding forbids."""
+    ner = random_ner(scheme=scheme).get_pipe("birnn_ner")
+    predicted = Doc(ner.vocab, words=words, sent_starts=starts)
+    reference = Doc(ner.vocab, words=words)
+    reference.set_ents([Span(reference, 1, len(words) - 1, label="GPE")], default="outside")
     eg = Example(predicted, reference)
-    scores, _ = ner.model.begin_update([eg.x])
-    loss, gradient = ner.get_loss([eg], scores)
-    assert np.isfinite(loss) and loss > 0
-    scheme = ner.scheme
-    assert gradient.emissions[1, scheme.tag("B", 0)] < 0
-    assert gradient.emissions[2, scheme.tag("L", 0)] < 0
+    with pytest.warns(UserWarning, match="BIRNN-W010.*birnn_ner.*'New") as record:
+        mask = ner.gold_mask(eg)
+    assert len(record) == 1
+    assert mask[1:-1].all() and mask[[0, -1]].sum(axis=1).tolist() == [1, 1]
+    assert mask[[0, -1], 0].all()
+    scores, _ = ner.model.begin_update([predicted])
+    _, gradient = ner.get_loss([eg], scores)
+    ner_rules = ner.allowed_mask([predicted])
+    assert ner_rules is not None and not gradient.emissions[~ner_rules].any()
+
+
+def test_white_space_inside_an_entity_is_learnt(random_ner):
+    ner = random_ner().get_pipe("birnn_ner")
+    eg = example(ner.vocab, ["New", "\n", "York"], ["B-GPE", "I-GPE", "L-GPE"])
+    assert ner.gold_mask(eg).sum(axis=1).tolist() == [1, 1, 1]
+
+
+def test_the_initialization_says_how_many_entities_cannot_be_learnt(nlp, tiny_tok2vec):
+    ner = nlp.add_pipe("birnn_ner", config={"model": {"tok2vec": tiny_tok2vec}})
+    examples = []
+    for _ in range(30):
+        reference = Doc(nlp.vocab, words=["in", "New", "York", "City", "now"])
+        ents = [Span(reference, 1, 3, label="GPE"), Span(reference, 4, 5, label="ORG")]
+        reference.set_ents(ents, default="outside")
+        examples.append(Example(Doc(nlp.vocab, words=["in", "New", "York City", "now"]), reference))
+    for labels in (None, ["GPE", "ORG"]):
+        with pytest.warns(UserWarning) as record:
+            ner.initialize(lambda: examples, labels=labels)
+        (message,) = [str(warning.message) for warning in record]
+        assert "BIRNN-W001" in message and "(30 of 60)" in message and "'New York'" in message
+        ner.update(examples)  # filterwarnings: no more are given
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
