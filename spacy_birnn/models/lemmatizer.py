@@ -10,7 +10,7 @@ from thinc.api import HashEmbed, Model, chain, concatenate, with_array, xp2torch
 from thinc.types import Floats1d, Floats2d, Ints1d, Ints2d
 
 from ..checks import check_choice, check_positive, check_rate
-from ..errors import Errors
+from ..errors import BirnnError, Errors
 from .features import code_points
 from .torch_wrapper import TorchShim, one_thread, run_module, torch_shim
 from .types import DocsToVectors, LemmaBatch, Lemmatizer
@@ -198,7 +198,7 @@ def _decode(
     with one_thread():
         outputs = module.search(condition_, chars, lengths, limits, beam_width=beam_width)
     if not np.isfinite([o.score for o in outputs]).all():
-        raise ValueError(Errors.E022.format(name=model.name))
+        raise BirnnError(Errors.E022.format(name=model.name))
     return [None if o.chars is None else "".join(map(chr, o.chars)) for o in outputs]
 
 

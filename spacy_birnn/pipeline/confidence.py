@@ -4,7 +4,7 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from spacy.tokens import Doc, Span
 
-from ..errors import Errors
+from ..errors import BirnnError, Errors
 
 # The name of the extensions through which it is read
 EXTENSION = "confidence"
@@ -71,5 +71,5 @@ def _of_all(doc: Doc) -> List[Optional[float]]:
 def _set_all(doc: Doc, values: Sequence[Optional[float]]) -> None:
     """As `Doc.from_json` does. RAISES (ValueError): E039 unless each entity has a value."""
     if len(values) != len(doc.ents):
-        raise ValueError(Errors.E039.format(n=len(doc.ents), value=values))
+        raise BirnnError(Errors.E039.format(n=len(doc.ents), value=values))
     set_confidence(doc, doc.ents, values)

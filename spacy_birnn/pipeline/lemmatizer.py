@@ -14,7 +14,7 @@ from thinc.api import Config, Model, Optimizer, set_dropout_rate
 from thinc.types import Floats1d
 
 from ..checks import check_positive
-from ..errors import Errors, ReportOnce, Warnings
+from ..errors import BirnnError, Errors, ReportOnce, Warnings
 from .base import BiRNNPipe
 
 default_model_config = """
@@ -95,7 +95,7 @@ class BiRNNLemmatizer(BiRNNPipe):
         check_positive("beam_width", beam_width, where=name)
         check_positive("max_chars", max_chars, where=name)
         if "decode" not in model.attrs:
-            raise ValueError(Errors.E041.format(name=name, found=model.name))
+            raise BirnnError(Errors.E041.format(name=name, found=model.name))
         settings = {"lookup": lookup, "beam_width": beam_width, "max_chars": max_chars}
         super().__init__(vocab, model, name, labels=[], table={}, overwrite=overwrite, **settings)
         self.scorer = scorer
@@ -145,13 +145,13 @@ class BiRNNLemmatizer(BiRNNPipe):
             if token.lemma_
         }
         if not known:
-            raise ValueError(Errors.E040.format(name=self.name))
+            raise BirnnError(Errors.E040.format(name=self.name))
         if labels is None:
             labels = {char for _, _, lemma in known for char in lemma}
         chars = set(labels)
         for char in chars or [""]:
             if not isinstance(char, str) or len(char) != 1:
-                raise ValueError(Errors.E043.format(name=self.name, value=char))
+                raise BirnnError(Errors.E043.format(name=self.name, value=char))
         self.cfg["labels"] = sorted(chars)
         self.cfg["table"] = _make_table(known) if self.cfg["lookup"] else {}
         self.model.initialize(X=[eg.x for eg in islice(get_examples(), 10)], Y=self.labels)
@@ -280,7 +280,7 @@ class BiRNNLemmatizer(BiRNNPipe):
         """
         loss = -float(np.sum(self.model.ops.to_numpy(log_p)))
         if not np.isfinite(loss):
-            raise ValueError(Errors.E022.format(name=self.name))
+            raise BirnnError(Errors.E022.format(name=self.name))
         return loss, self.model.ops.xp.full_like(log_p, -1.0)
 
     def rehearse(
@@ -298,7 +298,7 @@ class BiRNNLemmatizer(BiRNNPipe):
 
     def _require_weights(self) -> None:
         if not self.model.has_dim("nO"):
-            raise ValueError(Errors.E010.format(name=self.name))
+            raise BirnnError(Errors.E010.format(name=self.name))
 
 
 def _longest_lemma(form: str) -> int:

@@ -27,7 +27,7 @@ from thinc.api import Model
 from .. import crf
 from ..checks import check_choice, check_probability
 from ..crf import Chain, LabelledSpan, Prefix, SequenceScores
-from ..errors import Errors, Warnings
+from ..errors import BirnnError, Errors, Warnings
 from .calibration import (
     Decisions,
     Evidence,
@@ -168,7 +168,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
 
     def add_label(self, label: str) -> int:
         if not isinstance(label, str) or not label:
-            raise ValueError(Errors.E023.format(name=self.name, value=label))
+            raise BirnnError(Errors.E023.format(name=self.name, value=label))
         if label in self.labels:
             return 0
         self.cfg["labels"].append(label)
@@ -362,7 +362,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             for label in threshold:
                 if label not in self.labels:
                     values = {"label": label, "labels": ", ".join(self.labels)}
-                    raise ValueError(Errors.E027.format(name=self.name, **values))
+                    raise BirnnError(Errors.E027.format(name=self.name, **values))
             others = MIDDLE_THRESHOLD if fitted is None else fitted
             confidence = [threshold.get(label, others) for label in self.labels]
         else:
@@ -459,14 +459,14 @@ class BiRNNEntityRecognizer(SequenceLabeller):
 
     def _entity_span(self, doc: Doc, span: Span) -> EntitySpan:
         if not isinstance(span, Span):
-            raise ValueError(Errors.E038.format(value=span, name=self.name))
+            raise BirnnError(Errors.E038.format(value=span, name=self.name))
         names = {"text": span.text, "name": self.name}
         if span.doc is not doc:
-            raise ValueError(Errors.E026.format(begin=doc[:5].text, **names))
+            raise BirnnError(Errors.E026.format(begin=doc[:5].text, **names))
         labels = self.labels
         if span.label_ not in labels:
             known = ", ".join(labels)
-            raise ValueError(Errors.E025.format(label=span.label_, labels=known, **names))
+            raise BirnnError(Errors.E025.format(label=span.label_, labels=known, **names))
         return EntitySpan(span.start, span.end, labels.index(span.label_))
 
     def _with_given(self, doc: Doc, entities: Entities) -> List[Tuple[Span, Optional[float]]]:
