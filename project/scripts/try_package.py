@@ -1,4 +1,4 @@
-"""Install a packaged pipeline from a folder of wheels into an environment of its own and run it there.
+"""Install a packaged pipeline from a folder of wheels into an environment of its own and run it.
 
 The environment sees the libraries of the current one (so that nothing has to be fetched), but the
 pipeline and spacy-birnn only from their wheels, as someone has them who was given the folder."""
