@@ -1,4 +1,4 @@
-"""spaCy's own components with our token vectors, trained from the project's configs."""
+"""spaCy's own components with our token vectors, trained from the configs of the demonstrations."""
 
 import io
 from pathlib import Path
@@ -10,7 +10,7 @@ from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
 from spacy.util import load_config
 
-CONFIGS = Path(__file__).parent.parent.parent / "project" / "configs"
+DEMOS = Path(__file__).parent.parent.parent / "project" / "demos"
 TINY = {
     "dropout": 0.0,
     "locked_dropout": 0.0,
@@ -57,7 +57,7 @@ def test_a_component_of_spacy_learns_from_its_config(name, gold, tmp_path):
     settings |= {f"components.{name}.model.tok2vec.{key}": value for key, value in TINY.items()}
     if name == "parser":
         settings["components.parser.min_action_freq"] = 1  # few examples, yet all labels count
-    nlp = init_nlp(load_config(CONFIGS / f"{name}.cfg", overrides=settings))
+    nlp = init_nlp(load_config(DEMOS / f"{name}.cfg", overrides=settings))
     tok2vec = nlp.get_pipe(name).model.get_ref("tok2vec")
     blank = nlp.make_doc(gold.text)
     before = tok2vec.predict([blank])[0]
