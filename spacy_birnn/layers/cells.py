@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .packing import invert, time_major
+from .packing import TimeMajor
 
 
 class Plan:
-    """The order in which a batch is read.
+    """The order in which a batch is read, on a device: a `TimeMajor` for each direction, which
+    differ only in their rows and places.
 
     lengths (np.ndarray): The length of each sequence, shape (sequences,), each >= 0.
     reverse (Tuple[bool, ...]): For each direction whether it reads a sequence from its end.
@@ -29,16 +30,13 @@ class Plan:
     """
 
     def __init__(self, lengths: np.ndarray, reverse: Tuple[bool, ...], device: torch.device):
-        rows, batch_sizes, _ = time_major(lengths)
-        all_rows = [time_major(lengths, reverse=True)[0] if back else rows for back in reverse]
-        self.rows = [torch.as_tensor(r, device=device) for r in all_rows]
-        self.places = [torch.as_tensor(invert(r), device=device) for r in all_rows]
-        self.sizes: List[int] = batch_sizes.tolist()
-        self.n_first = self.sizes[0] if self.sizes else 0
-        shift = np.repeat(batch_sizes[:-1], batch_sizes[1:])
-        before = np.arange(self.n_first, len(rows)) - shift
-        self.before = torch.as_tensor(before, device=device)
-        self.mean_size = len(rows) / max(1, len(batch_sizes))
+        orders = [TimeMajor(lengths, reverse=back) for back in reverse]
+        self.rows = [torch.as_tensor(order.rows, device=device) for order in orders]
+        self.places = [torch.as_tensor(order.places, device=device) for order in orders]
+        self.sizes = orders[0].sizes
+        self.follow = orders[0].follow
+        self.before = torch.as_tensor(orders[0].before, device=device)
+        self.mean_size = len(orders[0].rows) / max(1, len(self.sizes))
 
     def steps(self, *arrays: Tensor) -> Iterator[Tuple[Tensor, ...]]:
         """The rows of each array, step by step (views)."""
@@ -57,7 +55,7 @@ class Plan:
     def state_before(self, states: Tensor) -> Tensor:
         """The state before each row, 0 at the first step: (directions, rows, width), both ways."""
         shifted = torch.zeros_like(states)
-        shifted[:, self.n_first :] = states[:, self.before]
+        shifted[:, self.follow] = states[:, self.before]
         return shifted
 
     def flat_before(self, states: Tensor) -> Tensor:

@@ -178,6 +178,6 @@ class Recurrence(torch.autograd.Function):
         plan = ctx.plan
         dH = torch.stack([part[rows] for part, rows in zip(dY, plan.rows)])
         dX, dA, *more = ctx.cell.backward(dH, H, ctx.saved, plan, *weights)
-        dU = torch.bmm(H[:, plan.before].transpose(1, 2), dA[:, plan.n_first :])
+        dU = torch.bmm(H[:, plan.before].transpose(1, 2), dA[:, plan.follow])
         d_projected = torch.stack([part[places] for part, places in zip(dX, plan.places)])
         return d_projected, None, None, dU, *more
