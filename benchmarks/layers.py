@@ -24,12 +24,13 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from spacy_birnn.layers.birnn import BiRNN, Cell
-from spacy_birnn.layers.packing import invert, time_major
+from spacy_birnn.checks import CellName
+from spacy_birnn.layers.birnn import BiRNN
+from spacy_birnn.layers.packing import TimeMajor
 
 # PyTorch has no peephole and no grid LSTM: theirs is the plain LSTM, so "times as fast" says what
 # the variant costs
-TORCH_MODULES: dict[Cell, type] = {
+TORCH_MODULES: dict[CellName, type] = {
     "rnn": nn.RNN,
     "gru": nn.GRU,
     "lstm": nn.LSTM,
@@ -43,14 +44,14 @@ class PackedRNN(nn.Module):
     """PyTorch's own layer with the inputs and outputs of ours: rows in flat order, and lengths.
     Putting the rows into a PackedSequence and back is part of what is timed, as it is for ours."""
 
-    def __init__(self, input_width: int, hidden_width: int, *, cell: Cell):
+    def __init__(self, input_width: int, hidden_width: int, *, cell: CellName):
         super().__init__()
         self.rnn = TORCH_MODULES[cell](input_width, hidden_width, bidirectional=True)
 
     def forward(self, X: Tensor, lengths: np.ndarray) -> Tensor:
-        rows, batch_sizes, _ = time_major(lengths)
-        packed = PackedSequence(X[torch.as_tensor(rows)], torch.as_tensor(batch_sizes))
-        return self.rnn(packed)[0].data[torch.as_tensor(invert(rows))]
+        order = TimeMajor(lengths)
+        packed = PackedSequence(X[torch.as_tensor(order.rows)], torch.as_tensor(order.sizes))
+        return self.rnn(packed)[0].data[torch.as_tensor(order.places)]
 
 
 def make_shapes(*, seed: int) -> dict[str, tuple[np.ndarray, int, int]]:
@@ -98,7 +99,7 @@ def milliseconds(step: Callable[[], None], *, at_least: float = 0.05) -> float:
 
 
 def compare(
-    lengths: np.ndarray, input_width: int, hidden_width: int, *, cell: Cell, rounds: int
+    lengths: np.ndarray, input_width: int, hidden_width: int, *, cell: CellName, rounds: int
 ) -> dict[str, dict[str, list[float]]]:
     """RETURNS (dict): For each pass and each side the milliseconds of each round."""
     torch.manual_seed(0)

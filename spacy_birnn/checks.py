@@ -1,10 +1,13 @@
 """Refuse impossible settings by name and value, before anything is built from them."""
 
-from typing import Any, Optional, Sequence
+from typing import Any, Literal, Optional, Sequence, get_args
 
 from .errors import BirnnError, Errors
 
-CELLS = ("rnn", "gru", "lstm", "peephole_lstm", "grid_lstm")
+# The recurrent cells, and those that PyTorch has a kernel for; `layers.cells` says what they are
+CellName = Literal["rnn", "gru", "lstm", "peephole_lstm", "grid_lstm"]
+KernelCellName = Literal["rnn", "gru", "lstm"]
+CELLS, KERNEL_CELLS = get_args(CellName), get_args(KernelCellName)
 POOLINGS = ("last", "mean", "max", "attention")
 
 

@@ -12,10 +12,11 @@ an entity set by an earlier component) is a mask of the labels it may take. With
 the tokens are independent, and everything here is the softmax.
 
 The recursions run in probability space, normalised at each step, in float64: a few matrix products
-a step, for all sequences of the batch at once. Scores beyond +-50, whose exponentials could leave
-the range of float64, take the slower long double. Independent labels, which multiply nothing along
-the sequence, keep the precision of the scores. The steps are many and small, so they stay on the
-CPU (numpy) wherever the network runs.
+a step, for all sequences of the batch at once. Where float64 could not hold what a step multiplies,
+they run in log space, which takes several times as long and is exact for scores of any size.
+Independent labels, which multiply nothing along the sequence, keep the precision of the scores. The
+steps are many and small, so they stay on the CPU (numpy) wherever the network runs. No function
+needs more than a fixed amount of memory beside arrays of the size of its scores.
 """
 
 from dataclasses import dataclass, replace
@@ -23,7 +24,14 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple, cast
 
 import numpy as np
 
-from .layers.packing import invert, time_major
+from .layers.packing import TimeMajor
+
+# The least logarithm of a factor that the recursions in probability space may meet, and of a
+# normalised variable: float64 holds the product of two, and many times that
+LEAST = -340.0
+# Numbers that are worked on together where each token and pair of labels has one: few enough to
+# stay in a processor's cache
+BLOCK = 2**16
 
 
 @dataclass
@@ -116,9 +124,9 @@ class Chain:
     transitions (np.ndarray): Expected number of each transition, shape (labels, labels).
     start (np.ndarray): Expected number of each label at a first token, shape (labels,).
     end (np.ndarray): Expected number of each label at a last token, shape (labels,).
-    alpha, beta, emit (np.ndarray): Shape (tokens, labels), scaled so that alpha * beta are the
-        marginals and alpha[t + 1] = (alpha[t] @ move) * emit[t + 1].
-    move (np.ndarray): exp(transitions) up to a constant, shape (labels, labels).
+    alpha, beta, emit (np.ndarray): Logarithms, shape (tokens, labels), such that alpha + beta are
+        those of the marginals and exp(alpha[t + 1]) = exp(alpha[t]) @ exp(move) * exp(emit[t + 1]).
+    move (np.ndarray): The scores of the transitions, shape (labels, labels).
     """
 
     transitions: np.ndarray
@@ -160,12 +168,12 @@ class Prefix(NamedTuple):
 
     end (int): Row after the last of them in the batch; where the span starts if there is none.
     label (Optional[int]): The label of the last.
-    weight (float): alpha of the first label times the moves since.
+    weight (float): Logarithm: alpha of the first label and the moves since.
     """
 
     end: int
     label: Optional[int] = None
-    weight: float = 1.0
+    weight: float = 0.0
 
 
 def posterior(scores: SequenceScores, allowed: Optional[np.ndarray] = None) -> Posterior:
@@ -178,11 +186,27 @@ def posterior(scores: SequenceScores, allowed: Optional[np.ndarray] = None) -> P
     """
     if scores.transitions is None:
         return _independent(scores, allowed)
-    emissions = scores.emissions.astype(_precision(scores))
+    emissions = scores.emissions.astype("float64")
     if allowed is not None:
-        emissions = np.where(allowed, emissions, -np.inf)
+        emissions[~allowed] = -np.inf
     shift = _finite(emissions.max(axis=1, keepdims=True, initial=-np.inf))
-    return _forward_backward(scores, np.exp(emissions - shift), shift)
+    order = TimeMajor(scores.lengths)
+    emissions = (emissions - shift)[order.rows]
+    found = _scaled(scores, emissions, order) or _logarithmic(scores, emissions, order)
+
+    log_z = _sum(scores.lengths, found.scale[order.places] + shift[:, 0])
+    log_z[order.sequences] += found.finish
+    marginals = np.exp(found.alpha + found.beta)
+    chain = Chain(
+        transitions=found.transitions,
+        start=marginals[order.first].sum(axis=0),
+        end=marginals[order.last].sum(axis=0),
+        alpha=found.alpha[order.places],
+        beta=found.beta[order.places],
+        emit=(emissions - _finite(found.scale)[:, None])[order.places],
+        move=scores.chain[0].astype("float64"),
+    )
+    return Posterior(log_z, marginals[order.places], chain)
 
 
 def _independent(scores: SequenceScores, allowed: Optional[np.ndarray]) -> Posterior:
@@ -196,53 +220,94 @@ def _independent(scores: SequenceScores, allowed: Optional[np.ndarray]) -> Poste
     np.exp(marginals, out=marginals)
     total = marginals.sum(axis=1, keepdims=True)
     marginals /= _positive(total)
-    log_z = _log_z(scores.lengths, total, shift)
+    with np.errstate(divide="ignore"):
+        log_z = _sum(scores.lengths, (np.log(total) + shift)[:, 0])
     impossible = np.isinf(log_z)
     if impossible.any():
         marginals[_rows_of(scores.lengths, impossible)] = 0.0
     return Posterior(log_z, marginals)
 
 
-def _forward_backward(scores: SequenceScores, emit: np.ndarray, shift: np.ndarray) -> Posterior:
-    lengths = scores.lengths
+class _Recursion(NamedTuple):
+    """The variables of forward-backward, as logarithms, in time-major order.
+
+    alpha, beta (np.ndarray): Shape (tokens, labels); see `Chain`. Where no labelling is allowed,
+        all of beta is -inf.
+    scale (np.ndarray): What alpha was divided by at each token to sum to 1, shape (tokens,).
+    finish (np.ndarray): What is left of Z at the last tokens, shape (sequences with tokens,).
+    transitions (np.ndarray): Expected number of each transition, shape (labels, labels).
+    """
+
+    alpha: np.ndarray
+    beta: np.ndarray
+    scale: np.ndarray
+    finish: np.ndarray
+    transitions: np.ndarray
+
+
+def _scaled(
+    scores: SequenceScores, emissions: np.ndarray, order: TimeMajor
+) -> Optional[_Recursion]:
+    """Forward-backward in probability space. None where something might have become 0 that is not.
+
+    emissions (np.ndarray): In time-major order; the largest of each token is 0.
+    """
+    if max(_spread(part) for part in scores.chain) + _spread(emissions) > -LEAST:
+        return None
     shifts = [_finite(part.max(initial=-np.inf)) for part in scores.chain]
     move, start, end = (
-        np.exp(part.astype(emit.dtype) - largest) for part, largest in zip(scores.chain, shifts)
+        np.exp(part.astype("float64") - largest) for part, largest in zip(scores.chain, shifts)
     )
-    order = _TimeMajor(lengths)
-    emit = emit[order.rows]
-    alpha, scale = np.empty_like(emit), np.empty((len(emit), 1), dtype=emit.dtype)
+    emit = np.exp(emissions)
+    alpha, scale = np.empty_like(emit), np.empty((len(emit), 1))
     for now, before in order.steps():
         reached = start if before is None else alpha[before] @ move
         state = reached * emit[now]
         scale[now] = state.sum(axis=1, keepdims=True)
         alpha[now] = state / _positive(scale[now])
-    finish = alpha[order.last] @ end
+    reachable = alpha > 0
+    # Each factor is at least exp(LEAST): what became 0 was too small for that at the step before
+    if alpha.min(initial=1.0, where=reachable) < np.exp(LEAST):
+        return None
+    finish = (alpha[order.last] @ end)[:, None]
 
-    log_z = _log_z(lengths, scale[order.back], shift)
-    log_z += np.maximum(lengths - 1, 0) * shifts[0]
-    with np.errstate(divide="ignore"):
-        log_z[order.sequences] += np.log(finish) + shifts[1] + shifts[2]
-
-    emit /= _positive(scale)
+    # What can't be reached is left out, as its beta could become infinite
+    emit = np.divide(emit, scale, out=np.zeros_like(emit), where=reachable)
     beta = np.empty_like(emit)
-    beta[order.last] = end / _positive(finish)[:, None]
+    beta[order.last] = np.where(finish > 0, end / _positive(finish), 0.0)
     for now, before in reversed(order.steps()):
         if before is not None:
             beta[before] = (beta[now] * emit[now]) @ move.T
-    impossible = _rows_of(lengths, np.isinf(log_z))[order.rows]
-    alpha[impossible] = 0.0
-    marginals = alpha * beta
-    chain = Chain(
-        transitions=move * (alpha[order.before].T @ (emit * beta)[order.follow]),
-        start=marginals[order.first].sum(axis=0),
-        end=marginals[order.last].sum(axis=0),
-        alpha=alpha[order.back],
-        beta=beta[order.back],
-        emit=emit[order.back],
-        move=move,
-    )
-    return Posterior(log_z, marginals[order.back].astype("float64"), chain)
+    transitions = move * (alpha[order.before].T @ (emit * beta)[order.follow])
+    with np.errstate(divide="ignore"):
+        alpha, beta, scale, finish = (np.log(part) for part in (alpha, beta, scale, finish))
+    scale[order.first] += shifts[1]
+    scale[order.follow] += shifts[0]
+    return _Recursion(alpha, beta, scale[:, 0], finish[:, 0] + shifts[2], transitions)
+
+
+def _logarithmic(scores: SequenceScores, emissions: np.ndarray, order: TimeMajor) -> _Recursion:
+    """The same in log space."""
+    move, start, end = (part.astype("float64") for part in scores.chain)
+    steps = order.steps(_block(emissions.shape[1] ** 2))
+    alpha, scale = np.empty_like(emissions), np.empty((len(emissions), 1))
+    for now, before in steps:
+        # (sequences, label before, label)
+        reached = start if before is None else _log_sum(alpha[before, :, None] + move, axis=1)
+        state = reached + emissions[now]
+        scale[now] = _log_sum(state, axis=1)[:, None]
+        alpha[now] = state - _finite(scale[now])
+    finish = _log_sum(alpha[order.last] + end, axis=1)[:, None]
+
+    emit = emissions - _finite(scale)
+    beta, transitions = np.empty_like(emissions), np.zeros_like(move)
+    beta[order.last] = np.where(finish > -np.inf, end - _finite(finish), -np.inf)
+    for now, before in reversed(steps):
+        if before is not None:
+            on = move + (emit[now] + beta[now])[:, None]
+            beta[before] = _log_sum(on, axis=2)
+            transitions += np.exp(alpha[before, :, None] + on).sum(axis=0)
+    return _Recursion(alpha, beta, scale[:, 0], finish[:, 0], transitions)
 
 
 def viterbi(scores: SequenceScores, allowed: Optional[np.ndarray] = None) -> np.ndarray:
@@ -257,22 +322,21 @@ def viterbi(scores: SequenceScores, allowed: Optional[np.ndarray] = None) -> np.
         emissions = np.where(allowed, emissions, -np.inf)
     if scores.transitions is None or not len(emissions):
         return emissions.argmax(axis=1)
-    order = _TimeMajor(scores.lengths)
+    order = TimeMajor(scores.lengths)
     best = emissions[order.rows].astype("float64")
     best[order.first] += scores.start
-    pointers = np.zeros(best.shape, dtype="int32")
-    into = np.ascontiguousarray(scores.transitions.T)
-    for now, before in order.steps():
+    move = scores.transitions.astype("float64")
+    for now, before in order.steps(_block(move.size)):
         if before is not None:
-            reached = best[before, None, :] + into  # (sequences, label, label before)
-            pointers[now] = reached.argmax(axis=2)
-            best[now] += np.take_along_axis(reached, pointers[now][..., None], axis=2)[..., 0]
+            # (sequences, label before, label)
+            best[now] += (best[before, :, None] + move).max(axis=1)
     best[order.last] += scores.end
-    labels = best.argmax(axis=1)  # right at the last tokens; the others follow the pointers
+    labels = best.argmax(axis=1)  # right at the last tokens; the others are those that led there
+    into = np.ascontiguousarray(move.T)
     for now, before in reversed(order.steps()):
         if before is not None:
-            labels[before] = pointers[now][np.arange(now.stop - now.start), labels[now]]
-    return labels[order.back]
+            labels[before] = (best[before] + into[labels[now]]).argmax(axis=1)
+    return labels[order.places]
 
 
 def k_best(scores: SequenceScores, k: int, allowed: Optional[np.ndarray] = None) -> List[KBest]:
@@ -325,11 +389,10 @@ def _list_viterbi(
     pointers = []
     for row in emissions[1:]:
         ranks = best.shape[1]
-        reached = best + into[:, :, None]  # (label, label before, rank)
-        paths, values = _largest(reached.reshape(len(into), -1), k)
+        paths, values = _best_into(best, into, k)
         pointers.append((paths.astype("int32"), ranks))
         best = values + row[:, None]
-    paths, values = _largest((best + end[:, None]).reshape(1, -1), k)
+    paths, values = _best_into(best + end[:, None], np.zeros((1, n_labels)), k)
     labels = np.empty((paths.shape[1], len(emissions)), dtype="int64")
     chosen, ranks = paths[0], best.shape[1]
     for t in range(len(emissions) - 1, 0, -1):
@@ -340,10 +403,28 @@ def _list_viterbi(
     return labels, values[0]
 
 
+def _best_into(best: np.ndarray, into: np.ndarray, k: int) -> Tuple[np.ndarray, np.ndarray]:
+    """The numbers and the scores of the k best paths that end in each label, the best first and of
+    equal ones the lower number. Columns of the result with nothing but -inf are left out.
+
+    best (np.ndarray): The scores of the paths that end in the label before, shape (labels, ranks).
+    into (np.ndarray): What each label adds to them, shape (labels, labels before).
+    """
+    size = _block(best.size)
+    parts = [
+        # (label, label before, rank)
+        _largest((best + into[i : i + size, :, None]).reshape(-1, best.size), k)
+        for i in range(0, len(into), size)
+    ]
+    paths, values = (np.concatenate(part) for part in zip(*parts))
+    some = int((values > -np.inf).sum(axis=1).max())
+    return paths[:, :some], values[:, :some]
+
+
 def _largest(values: np.ndarray, k: int) -> Tuple[np.ndarray, np.ndarray]:
     """The columns of the k largest values of each row and these values, the largest first and of
-    equal ones the lower column. Columns of the result with nothing but -inf are left out."""
-    k = min(k, int((values > -np.inf).sum(axis=1).max()))
+    equal ones the lower column."""
+    k = min(k, values.shape[1])
     least = np.partition(values, -k, axis=1)[:, -k, None]
     chosen, ties = values > least, values == least
     room = k - chosen.sum(axis=1, keepdims=True)
@@ -420,8 +501,8 @@ def extend(chain: Chain, prefix: Prefix, label: int) -> Prefix:
     row = prefix.end
     if prefix.label is None:
         return Prefix(row + 1, label, chain.alpha[row, label])
-    step = chain.move[prefix.label, label] * chain.emit[row, label]
-    return Prefix(row + 1, label, prefix.weight * step)
+    step = chain.move[prefix.label, label] + chain.emit[row, label]
+    return Prefix(row + 1, label, prefix.weight + step)
 
 
 def prefix_marginal(chain: Chain, prefix: Prefix, then: Optional[np.ndarray] = None) -> float:
@@ -430,42 +511,20 @@ def prefix_marginal(chain: Chain, prefix: Prefix, then: Optional[np.ndarray] = N
     if then is None:
         rest = chain.beta[end - 1, last]
     else:
-        rest = chain.move[last] @ (then * chain.emit[end] * chain.beta[end])
-    return min(1.0, float(weight * rest))
+        on = chain.move[last] + chain.emit[end] + chain.beta[end]
+        rest = np.logaddexp.reduce(on[then], initial=-np.inf)
+    return min(1.0, float(np.exp(weight + rest)))
 
 
-class _TimeMajor:
-    """Rows in the order of a recurrence, with the ways between that order and the flat one."""
-
-    def __init__(self, lengths: np.ndarray):
-        self.rows, self.batch_sizes, self.sequences = time_major(lengths)
-        self.back = invert(self.rows)
-        bounds = np.concatenate([[0], np.cumsum(self.batch_sizes)]).astype("int64")
-        self.bounds = bounds
-        n_first = int(self.batch_sizes[0]) if len(self.batch_sizes) else 0
-        self.first = slice(0, n_first)
-        self.follow = slice(n_first, len(self.rows))
-        shift = np.repeat(self.batch_sizes[:-1], self.batch_sizes[1:])
-        self.before = np.arange(n_first, len(self.rows)) - shift
-        self.last = bounds[lengths[self.sequences] - 1] + np.arange(n_first)
-
-    def steps(self) -> List[Tuple[slice, Optional[slice]]]:
-        """Each step's rows, and the rows they follow (None at the first step)."""
-        bounds = self.bounds.tolist()
-        sizes = self.batch_sizes.tolist()
-        return [
-            (slice(lo, lo + n), slice(bounds[t - 1], bounds[t - 1] + n) if t else None)
-            for t, (lo, n) in enumerate(zip(bounds, sizes))
-        ]
+def _spread(part: np.ndarray) -> float:
+    """The difference of the largest and the least finite score."""
+    finite = part[np.isfinite(part)]
+    return float(np.ptp(finite)) if len(finite) else 0.0
 
 
-def _precision(scores: SequenceScores) -> type:
-    parts = [scores.emissions, *scores.chain]
-    largest = max(
-        np.abs(part, where=np.isfinite(part), out=np.zeros(part.shape)).max(initial=0)
-        for part in parts
-    )
-    return np.float64 if largest <= 50 else np.longdouble
+def _block(each: int) -> int:
+    """How many things to work on together that have so many numbers each."""
+    return max(1, BLOCK // each)
 
 
 def _difference(scores: SequenceScores, first: Posterior, second: Posterior) -> SequenceScores:
@@ -491,13 +550,18 @@ def _expected(scores: SequenceScores, under: Posterior) -> float:
     return sum(float(term.sum()) for term in terms)
 
 
-def _log_z(lengths: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """Sum the logarithms of each sequence's scaling factors."""
-    with np.errstate(divide="ignore"):
-        logs = (np.log(scale) + shift)[:, 0].astype("float64")
+def _sum(lengths: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The sum of each sequence's values, shape (sequences,), from those of its tokens."""
     sequence = np.repeat(np.arange(len(lengths)), lengths)
     # bincount forgets the type of the weights where there are none
-    return np.bincount(sequence, weights=logs, minlength=len(lengths)).astype("float64")
+    return np.bincount(sequence, weights=values, minlength=len(lengths)).astype("float64")
+
+
+def _log_sum(values: np.ndarray, axis: int) -> np.ndarray:
+    """log sum exp along an axis."""
+    shift = _finite(values.max(axis=axis, keepdims=True))
+    with np.errstate(divide="ignore"):
+        return np.log(np.exp(values - shift).sum(axis=axis)) + np.squeeze(shift, axis)
 
 
 def _rows_of(lengths: np.ndarray, chosen: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Inference against the enumeration of all labellings, gradients against finite differences."""
 
+import tracemalloc
 from dataclasses import replace
 from itertools import product
 
@@ -13,6 +14,8 @@ from spacy_birnn.crf import LabelledSpan, Legal, SequenceScores
 from spacy_birnn.pipeline.labels import EntitySpan, Scheme
 
 PARTS = ("emissions", "transitions", "start", "end")
+# Those of a trained model, and more than the exponentials of any float type can hold
+SCALES = (2.0, 500.0, 1e4)
 
 
 def make_scores(rng, n_labels, lengths, *, scale=2.0, chained=True):
@@ -29,7 +32,8 @@ def problems(draw, chained=(True, False), forbidden=(True, False)):
     rng = np.random.default_rng(draw(st.integers(0, 10**6)))
     n_labels = draw(st.integers(1, 3))
     lengths = draw(st.lists(st.integers(0, 4), min_size=1, max_size=3))
-    scores = make_scores(rng, n_labels, lengths, chained=draw(st.sampled_from(chained)))
+    scale, chained = draw(st.sampled_from(SCALES)), draw(st.sampled_from(chained))
+    scores = make_scores(rng, n_labels, lengths, scale=scale, chained=chained)
     if scores.transitions is not None and draw(st.sampled_from(forbidden)):
         for name in PARTS[1:]:
             part = getattr(scores, name)
@@ -236,13 +240,13 @@ def test_divergence_of_scores_with_forbidden_paths():
 
 @pytest.mark.parametrize("name, n_labels", [("BIO", 1), ("BIO", 2), ("BILUO", 1), ("BILUO", 2)])
 @settings(max_examples=15)
-@given(seed=st.integers(0, 10**6), masked=st.booleans())
-def test_span_marginals_are_those_of_enumeration(name, n_labels, seed, masked):
+@given(seed=st.integers(0, 10**6), masked=st.booleans(), scale=st.sampled_from(SCALES))
+def test_span_marginals_are_those_of_enumeration(name, n_labels, seed, masked, scale):
     rng = np.random.default_rng(seed)
     scheme = Scheme(name, n_labels)
     # Two sequences, so that a row is not the place in its sequence
     lengths = [2, 4] if scheme.n_tags < 6 else [1, 3]
-    scores = make_scores(rng, scheme.n_tags, lengths).constrained(scheme.legal())
+    scores = make_scores(rng, scheme.n_tags, lengths, scale=scale).constrained(scheme.legal())
     allowed = None
     if masked:  # O stays possible everywhere, so there is a labelling
         allowed = rng.random(scores.emissions.shape) < 0.7
@@ -332,7 +336,7 @@ def test_no_transitions_are_transitions_of_0(problem):
     assert labels[possible].tolist() == chained_labels[possible].tolist()
 
 
-@pytest.mark.parametrize("scale", [100, 300])
+@pytest.mark.parametrize("scale", [100, 300, 1e4])
 @given(seed=st.integers(0, 1000), masked=st.booleans(), forbidden=st.booleans())
 @example(seed=15, masked=False, forbidden=True)
 @example(seed=111, masked=True, forbidden=True)
@@ -355,12 +359,69 @@ def test_extreme_scores_are_exact(scale, seed, masked, forbidden):
         np.testing.assert_allclose(best.log_probs, expected, atol=1e-6)
 
 
-def test_a_long_sequence_neither_overflows_nor_vanishes():
+@pytest.mark.parametrize("score", [10.0, 50.0, 500.0, 1e4])
+def test_a_path_that_each_token_makes_less_likely_is_not_lost(score):
+    """Label 1 has to be taken from the first token on, but looks impossible until the last."""
+    n = 100
+    forbidden = np.array([[0.0, -np.inf], [0.0, 0.0]])
+    scores = SequenceScores(
+        np.tile([score, -score], (n, 1)), np.array([n]), forbidden, np.zeros(2), np.zeros(2)
+    )
+    allowed = np.ones((n, 2), dtype=bool)
+    gold = allowed.copy()
+    gold[-1, 0] = False
+    found = crf.posterior(scores, gold)
+    assert found.log_z == pytest.approx(-score * n)
+    np.testing.assert_allclose(found.marginals, [[0.0, 1.0]] * n, atol=1e-12)
+    assert crf.span_marginal(found.chain, LabelledSpan(0, [1] * n)) == pytest.approx(1)
+    loss, gradient = crf.loss(scores, gold, allowed)
+    assert loss == pytest.approx(2 * score * n)
+    np.testing.assert_allclose(gradient.emissions, [[1.0, -1.0]] * n, atol=1e-6)
+    np.testing.assert_allclose(gradient.transitions, [[n - 1, 0], [0, 1 - n]], atol=1e-6)
+
+
+def test_a_label_that_cannot_be_reached_takes_no_part():
+    """However much more probable the rest of the sequence would be from there."""
+    n = 1000
+    apart = np.where(np.eye(2, dtype=bool), 0.0, -np.inf)
+    emissions = np.tile([0.0, 5.0], (n, 1))
+    emissions[-1] = -1.0
+    scores = SequenceScores(emissions, np.array([n]), apart, np.array([0.0, -np.inf]), np.zeros(2))
+    found = crf.posterior(scores)
+    assert found.log_z == pytest.approx(-1.0)
+    np.testing.assert_allclose(found.marginals, [[1.0, 0.0]] * n, atol=1e-12)
+    np.testing.assert_allclose(found.chain.transitions, [[n - 1, 0], [0, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [20.0, 2000.0])
+def test_a_long_sequence_neither_overflows_nor_vanishes(scale):
     n = 5000
-    scores = make_scores(np.random.default_rng(0), 3, [n], scale=20.0)
+    scores = make_scores(np.random.default_rng(0), 3, [n], scale=scale)
     found = crf.posterior(scores)
     assert np.isfinite(found.log_z).all()
     np.testing.assert_allclose(found.marginals.sum(axis=1), np.ones(n), atol=1e-6)
+    np.testing.assert_allclose(found.chain.transitions.sum(), n - 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [2.0, 1e4])
+@pytest.mark.parametrize("lengths, n_labels", [([3] * 1000, 100), ([3], 400)])
+def test_memory_does_not_grow_with_the_square_of_the_labels(lengths, n_labels, scale):
+    scores = make_scores(np.random.default_rng(0), n_labels, lengths, scale=scale)
+    gold = np.random.default_rng(0).random(scores.emissions.shape) < 0.5
+    size = scores.emissions.nbytes + scores.transitions.nbytes
+    fixed = 8 * crf.BLOCK * np.dtype("float64").itemsize
+    tasks = {
+        "viterbi": lambda: crf.viterbi(scores, gold),
+        "posterior": lambda: crf.posterior(scores, gold),
+        "loss": lambda: crf.loss(scores, gold),
+        "k_best": lambda: crf.k_best(scores, 50, gold),
+    }
+    for name in tasks if len(lengths) == 1 else ("viterbi", "posterior", "loss"):
+        tracemalloc.start()
+        tasks[name]()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 16 * size + fixed, name
 
 
 def test_constrained_scores_forbid_and_absent_transitions_are_0():

@@ -68,6 +68,7 @@ def test_the_version_is_that_of_the_distribution():
 
 
 PROCESSES = """
+import os
 import spacy
 import torch
 
@@ -81,6 +82,11 @@ if __name__ == "__main__":
     def read(doc):
         ents = [(ent.start, ent.end, ent.label_, round(ent._.confidence, 4)) for ent in doc.ents]
         return doc.text, ents, [token.tag_ for token in doc]
+
+    # In a child torch has as many threads as here
+    if (child := os.fork()) == 0:
+        os._exit(torch.get_num_threads() != 2)
+    assert os.waitpid(child, 0)[1] == 0
 
     single = [read(doc) for doc in nlp.pipe(texts)]
     assert any(ents for _, ents, _ in single)

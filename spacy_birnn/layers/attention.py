@@ -48,14 +48,18 @@ class SelfAttention(nn.Module):
         if not len(X):
             return X
         starts = np.cumsum(lengths) - lengths
+        # (rows, 3 * width) -> (rows, 3, heads, d)
         projected = self.project(X).unflatten(1, (3, self.heads, -1))
         found, rows = [], []
         for length in np.unique(lengths[lengths > 0]):
+            # (sequences, length) -> (sequences * length,)
             group = (starts[lengths == length, None] + np.arange(length)).ravel()
+            # (sequences * length, 3, heads, d) -> (sequences, length, 3, heads, d)
             part = projected[torch.as_tensor(group, device=X.device)].unflatten(0, (-1, length))
-            # (sequences, length, 3, heads, d) -> three of (sequences, heads, length, d)
+            # -> three of (sequences, heads, length, d)
             Q, K, V = part.permute(2, 0, 3, 1, 4)
             heads = nn.functional.scaled_dot_product_attention(Q, K, V)
+            # (sequences, heads, length, d) -> (sequences * length, heads * d)
             found.append(heads.transpose(1, 2).flatten(2).flatten(0, 1))
             rows.append(group)
         back = torch.as_tensor(invert(np.concatenate(rows)), device=X.device)
@@ -101,7 +105,9 @@ class Pooling(nn.Module):
             "attention" the weight of each row, shape (sum(lengths),), else None.
         """
         pooled = X.new_zeros((len(lengths), X.shape[1]))
-        owner = torch.as_tensor(np.repeat(np.arange(len(lengths)), lengths), device=X.device)
+        # The sequence of each row; int64 everywhere, as scatter_reduce needs it
+        owner_ = np.repeat(np.arange(len(lengths), dtype="int64"), lengths)
+        owner = torch.as_tensor(owner_, device=X.device)
         if self.kind == "last":
             some = np.flatnonzero(lengths)
             ends = torch.as_tensor(np.cumsum(lengths)[some], device=X.device)
@@ -110,12 +116,14 @@ class Pooling(nn.Module):
             final = torch.cat([X[ends - 1, :half], X[starts, half:]], dim=1)
             return pooled.index_copy(0, torch.as_tensor(some, device=X.device), final), None
         if self.kind == "max":
-            index = owner.unsqueeze(1).expand_as(X)
+            index = owner.unsqueeze(1).expand_as(X)  # (rows,) -> (rows, width)
             return pooled.scatter_reduce(0, index, X, "amax", include_self=False), None
         if self.kind == "mean":
+            # (sequences,) -> (sequences, 1)
             counts = torch.as_tensor(lengths, device=X.device).clamp(min=1).unsqueeze(1)
             return pooled.index_add(0, owner, X) / counts, None
-        weights = _softmax(self.query(torch.tanh(self.hidden(X))).squeeze(1), owner, len(lengths))
+        scores = self.query(torch.tanh(self.hidden(X))).squeeze(1)  # (rows, 1) -> (rows,)
+        weights = _softmax(scores, owner, len(lengths))
         return pooled.index_add(0, owner, weights.unsqueeze(1) * X), weights
 
 

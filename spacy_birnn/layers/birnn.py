@@ -6,12 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..checks import check_positive, check_recurrent
+from ..checks import CellName, check_positive, check_recurrent
 from .cells import Plan
 from .dropout import locked_dropout as lock_dropout
 from .recurrent import GridLSTMLayer, RecurrentLayer
 
-Cell = Literal["rnn", "gru", "lstm", "peephole_lstm", "grid_lstm"]
 Direction = Literal["both", "forward", "backward"]
 Merge = Literal["concat", "sum", "mean", "mul"]
 Stack = Literal["interleaved", "independent"]
@@ -50,7 +49,7 @@ class BiRNN(nn.Module):
         input_width: int,
         hidden_width: int,
         *,
-        cell: Cell = "lstm",
+        cell: CellName = "lstm",
         depth: int = 1,
         direction: Direction = "both",
         merge: Merge = "concat",

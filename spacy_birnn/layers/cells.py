@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .packing import invert, time_major
+from .packing import TimeMajor
 
 
 class Plan:
-    """The order in which a batch is read.
+    """The order in which a batch is read, on a device: a `TimeMajor` for each direction, which
+    differ only in their rows and places.
 
     lengths (np.ndarray): The length of each sequence, shape (sequences,), each >= 0.
     reverse (Tuple[bool, ...]): For each direction whether it reads a sequence from its end.
@@ -29,16 +30,13 @@ class Plan:
     """
 
     def __init__(self, lengths: np.ndarray, reverse: Tuple[bool, ...], device: torch.device):
-        rows, batch_sizes, _ = time_major(lengths)
-        all_rows = [time_major(lengths, reverse=True)[0] if back else rows for back in reverse]
-        self.rows = [torch.as_tensor(r, device=device) for r in all_rows]
-        self.places = [torch.as_tensor(invert(r), device=device) for r in all_rows]
-        self.sizes: List[int] = batch_sizes.tolist()
-        self.n_first = self.sizes[0] if self.sizes else 0
-        shift = np.repeat(batch_sizes[:-1], batch_sizes[1:])
-        before = np.arange(self.n_first, len(rows)) - shift
-        self.before = torch.as_tensor(before, device=device)
-        self.mean_size = len(rows) / max(1, len(batch_sizes))
+        orders = [TimeMajor(lengths, reverse=back) for back in reverse]
+        self.rows = [torch.as_tensor(order.rows, device=device) for order in orders]
+        self.places = [torch.as_tensor(order.places, device=device) for order in orders]
+        self.sizes = orders[0].sizes
+        self.follow = orders[0].follow
+        self.before = torch.as_tensor(orders[0].before, device=device)
+        self.mean_size = len(orders[0].rows) / max(1, len(self.sizes))
 
     def steps(self, *arrays: Tensor) -> Iterator[Tuple[Tensor, ...]]:
         """The rows of each array, step by step (views)."""
@@ -57,7 +55,7 @@ class Plan:
     def state_before(self, states: Tensor) -> Tensor:
         """The state before each row, 0 at the first step: (directions, rows, width), both ways."""
         shifted = torch.zeros_like(states)
-        shifted[:, self.n_first :] = states[:, self.before]
+        shifted[:, self.follow] = states[:, self.before]
         return shifted
 
     def flat_before(self, states: Tensor) -> Tensor:
@@ -158,15 +156,16 @@ class GRU(Cell):
         width = U.shape[1]
         H = X.new_empty((*X.shape[:2], width))
         product = torch.zeros_like(H)  # U_n h_{t-1}
-        rz, n = X[..., : 2 * width], X[..., 2 * width :]
+        # (directions, rows, 3 * width) -> the gates r and z side by side, and n
+        rz, n = X.split([2 * width, width], dim=-1)
         r, z = rz.chunk(2, dim=-1)
         before = None
         for h, rz_now, r_now, z_now, n_now, product_now in plan.steps(H, rz, r, z, n, product):
             if before is not None:
                 before = before[:, : h.shape[1]]
-                UH = torch.bmm(before, U)
-                rz_now += UH[..., : 2 * width]
-                product_now.copy_(UH[..., 2 * width :])
+                UH_rz, UH_n = torch.bmm(before, U).split([2 * width, width], dim=-1)
+                rz_now += UH_rz
+                product_now.copy_(UH_n)
             rz_now.sigmoid_()
             n_now.copy_(_tanh(n_now.addcmul_(r_now, product_now)))
             torch.sub(n_now, n_now * z_now, out=h)
@@ -184,15 +183,19 @@ class GRU(Cell):
         r, z, n = gates.chunk(3, dim=-1)
         slope_n = (1 - z) * (1 - n * n)
         slope_z = (plan.state_before(H) - n) * z * (1 - z)
+        # (directions, rows, gate, width), the gates in the order r, z, n
         slopes = torch.stack([slope_n * product * r * (1 - r), slope_z, slope_n * r], dim=2)
         dA = torch.empty_like(slopes)
         Ut = U.transpose(1, 2)
         for dh, dh_before, slopes_now, _, da, _, z_now, _ in plan.steps_back(dH, slopes, dA, z):
             torch.mul(dh.unsqueeze(2), slopes_now, out=da)
             if dh_before is not None:
+                # (directions, sequences, gate, width) -> (directions, sequences, gates * width)
                 dh_before.baddbmm_(da.flatten(2), Ut).addcmul_(dh, z_now)
         dX = dA.clone()
-        torch.mul(dH, slope_n, out=dX[:, :, 2])
+        _, _, dX_n = dX.unbind(dim=2)
+        torch.mul(dH, slope_n, out=dX_n)
+        # (directions, rows, gate, width) -> (directions, rows, gates * width)
         return dX.flatten(2), dA.flatten(2)
 
 
@@ -262,20 +265,23 @@ class PeepholeLSTM(Cell):
         width = U.shape[1]
         H = X.new_empty((*X.shape[:2], width))
         C, squashed = torch.empty_like(H), torch.empty_like(H)
-        P_if, p_o = P[..., : 2 * width].unflatten(2, (2, width)), P[..., 2 * width :]
-        g, _, f, o = X.chunk(4, dim=-1)
-        i_f = X[..., width : 3 * width]
+        # (directions, rows, 4 * width) -> g, the gates i and f side by side, and o
+        g, i_f, o = X.split([width, 2 * width, width], dim=-1)
+        i, f = i_f.chunk(2, dim=-1)
+        P_if, p_o = P.split([2 * width, width], dim=-1)
+        P_if = P_if.unflatten(2, (2, width))  # (directions, 1, gate, width)
         before = c_before = None
-        for gates, g_now, i_f_now, f_now, o_now, h, c, squashed_now in plan.steps(
-            X, g, i_f, f, o, H, C, squashed
+        for gates, g_now, i_f_now, i_now, f_now, o_now, h, c, squashed_now in plan.steps(
+            X, g, i_f, i, f, o, H, C, squashed
         ):
             if before is not None and c_before is not None:
                 before, c_before = before[:, : h.shape[1]], c_before[:, : h.shape[1]]
                 gates.baddbmm_(before, U)
+                # (directions, sequences, 2 * width) -> (directions, sequences, gate, width)
                 i_f_now.unflatten(2, (2, width)).addcmul_(c_before.unsqueeze(2), P_if)
             i_f_now.sigmoid_()
             g_now.copy_(_tanh(g_now))
-            torch.mul(g_now, i_f_now[..., :width], out=c)
+            torch.mul(g_now, i_now, out=c)
             if c_before is not None:
                 c.addcmul_(f_now, c_before)
             o_now.addcmul_(c, p_o).sigmoid_()
@@ -299,8 +305,11 @@ class PeepholeLSTM(Cell):
         # The memory before is kept, and seen by the gates i and f
         kept = f + slopes[1] * p_i + slopes[2] * p_f
         dA = _through_memory(dH, slopes, slope_o, slope_c, kept, plan, U)
+        width = U.shape[1]
+        _, dA_ifo = dA.split([width, 3 * width], dim=2)
+        # What i, f and o see, side by side: (directions, rows, 3 * width)
         seen = torch.cat([C_before, C_before, C], dim=2)
-        dP = (dA[:, :, U.shape[1] :] * seen).sum(dim=1, keepdim=True)
+        dP = (dA_ifo * seen).sum(dim=1, keepdim=True)
         return dA, dA, dP
 
 
@@ -321,22 +330,27 @@ def _through_memory(
     slope_o, slope_c (Tensor): Those of the state with respect to what o is made of and the memory.
     kept (Tensor): That of the memory with respect to the one before.
     """
+    # (directions, rows, gate, width), the gates in the order g, i, f, o
     dA = dH.new_empty((*dH.shape[:2], 4, dH.shape[2]))
+    slopes_gif = torch.stack(slopes, dim=2)
     dC = torch.zeros_like(dH)
     Ut = U.transpose(1, 2)
-    for step in plan.steps_back(dH, dC, dA, slope_o, slope_c, torch.stack(slopes, dim=2), kept):
+    for step in plan.steps_back(dH, dC, dA, slope_o, slope_c, slopes_gif, kept):
         dh, dh_before, dc, dc_before, da, _, slope_o_now, _, slope_c_now, _ = step[:10]
         slopes_now, _, kept_now, _ = step[10:]
-        torch.mul(dh, slope_o_now, out=da[:, :, 3])
+        da_gif, da_o = da[:, :, :3], da[:, :, 3]
+        torch.mul(dh, slope_o_now, out=da_o)
         dc.addcmul_(dh, slope_c_now)
-        torch.mul(dc.unsqueeze(2), slopes_now, out=da[:, :, :3])
+        torch.mul(dc.unsqueeze(2), slopes_now, out=da_gif)
         if dh_before is not None:
             torch.mul(dc, kept_now, out=dc_before)
+            # (directions, sequences, gate, width) -> (directions, sequences, gates * width)
             dh_before.baddbmm_(da.flatten(2), Ut)
-    return dA.flatten(2)
+    return dA.flatten(2)  # (directions, rows, gates * width)
 
 
-CELLS: Dict[str, Type[Cell]] = {
+# "grid_lstm" is a layer, made of the cell "lstm"
+CELL_CLASSES: Dict[str, Type[Cell]] = {
     "rnn": RNN,
     "gru": GRU,
     "lstm": LSTM,

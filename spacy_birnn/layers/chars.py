@@ -5,7 +5,8 @@ from typing import Optional
 import numpy as np
 from torch import Tensor, nn
 
-from .birnn import BiRNN, Cell
+from ..checks import CellName
+from .birnn import BiRNN
 
 
 class CharRNN(nn.Module):
@@ -27,7 +28,7 @@ class CharRNN(nn.Module):
         char_width: int,
         hidden_width: int,
         *,
-        cell: Cell = "lstm",
+        cell: CellName = "lstm",
         dropout: Optional[float] = None,
     ):
         super().__init__()

@@ -1,41 +1,69 @@
 """Flat rows and lengths, and the time-major order in which a recurrence visits them.
 
 A batch of sequences is one array of shape (rows, width), sequence after sequence, plus the
-lengths of the sequences. There is no padding: a sequence of length 0 owns no row.
+lengths of the sequences. There is no padding: a sequence of length 0 owns no row. NumPy only: the
+inference on labels shares it, and must not import torch.
 """
 
-from typing import Tuple
+from typing import List, Optional, Tuple
 
 import numpy as np
 
 
-def time_major(
-    lengths: np.ndarray, *, reverse: bool = False
-) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Order the flat rows step by step instead of sequence by sequence.
+class TimeMajor:
+    """The flat rows step by step instead of sequence by sequence: the first of each sequence, then
+    the second of each, and so on. Each step lists the sequences in the same order, the longest
+    first, so that those that are still running are the first ones of the step before.
 
     lengths (np.ndarray): The length of each sequence, shape (sequences,), each >= 0.
     reverse (bool): Visit each sequence from its last row to its first.
-    RETURNS (tuple): `rows`, shape (sum(lengths),): the flat row that stands at each place of the
-        new order; `batch_sizes`, shape (max(lengths),): how many sequences are still running at
-        each step, never increasing (what `torch.nn.utils.rnn.PackedSequence` calls by that
-        name); `order`, shape (sequences that have rows,): the sequences, longest first, in the
-        order in which each step lists them.
+
+    rows (np.ndarray): The flat row that stands at each place of the order, shape (sum(lengths),).
+    places (np.ndarray): The place of each flat row, the inverse of `rows`.
+    sequences (np.ndarray): Those that have rows, in the order of each step.
+    sizes (List[int]): How many sequences are running at each step, never increasing; what
+        `torch.nn.utils.rnn.PackedSequence` calls batch_sizes.
+    first, follow (slice): The places of the first step, and those of all others.
+    before (np.ndarray): The place of the row before each one in `follow`.
+    last (np.ndarray): The place of each sequence's last row, in the order of `sequences`.
     """
-    order = np.argsort(-lengths, kind="stable")
-    order = order[: np.count_nonzero(lengths)]
-    sorted_lengths = lengths[order]
-    longest = int(sorted_lengths[0]) if len(order) else 0
-    # A sequence of length n runs in steps 0..n-1, so the sequences running at step t are those
-    # longer than t: the total less the number of those that are at most t long.
-    ended = np.cumsum(np.bincount(sorted_lengths, minlength=longest + 1))
-    batch_sizes = len(order) - ended[:longest]
-    step = np.repeat(np.arange(longest), batch_sizes)
-    nth = np.arange(len(step)) - np.repeat(np.cumsum(batch_sizes) - batch_sizes, batch_sizes)
-    starts = (np.cumsum(lengths) - lengths)[order]
-    if reverse:
-        return (starts + sorted_lengths - 1)[nth] - step, batch_sizes, order
-    return starts[nth] + step, batch_sizes, order
+
+    def __init__(self, lengths: np.ndarray, *, reverse: bool = False):
+        order = np.argsort(-lengths, kind="stable")
+        self.sequences = order[: np.count_nonzero(lengths)]
+        ordered = lengths[self.sequences]
+        n = len(ordered)
+        longest = int(ordered[0]) if n else 0
+        # A sequence of length n runs in steps 0..n-1, so the sequences running at step t are those
+        # longer than t: all of them less those that are at most t long.
+        ended = np.cumsum(np.bincount(ordered, minlength=longest + 1))
+        sizes = n - ended[:longest]
+        self.sizes: List[int] = sizes.tolist()
+        self._bounds = np.concatenate([[0], np.cumsum(sizes)]).astype("int64")
+        step = np.repeat(np.arange(longest), sizes)
+        nth = np.arange(len(step)) - np.repeat(self._bounds[:-1], sizes)
+        starts = (np.cumsum(lengths) - lengths)[self.sequences]
+        self.rows = (starts + ordered - 1)[nth] - step if reverse else starts[nth] + step
+        self.places = invert(self.rows)
+        self.first, self.follow = slice(0, n), slice(n, len(step))
+        self.before = np.arange(n, len(step)) - np.repeat(sizes[:-1], sizes[1:])
+        self.last = self._bounds[ordered - 1] + np.arange(n)
+
+    def steps(self, most: Optional[int] = None) -> List[Tuple[slice, Optional[slice]]]:
+        """The places of each step, and those of the rows they follow (None at the first step).
+
+        most (Optional[int]): Most places to take together, at least 1; a step that has more comes
+            in several parts. None: no limit.
+        """
+        parts: List[Tuple[slice, Optional[slice]]] = []
+        bounds = self._bounds.tolist()
+        for t, (begin, size) in enumerate(zip(bounds, self.sizes)):
+            limit = most or size
+            for i in range(0, size, limit):
+                j = min(size, i + limit)
+                before = slice(bounds[t - 1] + i, bounds[t - 1] + j) if t else None
+                parts.append((slice(begin + i, begin + j), before))
+        return parts
 
 
 def invert(rows: np.ndarray) -> np.ndarray:

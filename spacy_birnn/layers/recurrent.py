@@ -5,7 +5,7 @@ from typing import Any, Callable, Optional, Tuple, Type, cast
 import torch
 from torch import Tensor, nn
 
-from .cells import CELLS, Cell, Plan
+from .cells import CELL_CLASSES, Cell, Plan
 
 States = Tuple[Tensor, ...]
 # PyTorch's own kernel with its weights, see `torch_kernel`
@@ -20,7 +20,7 @@ class RecurrentLayer(nn.Module):
 
     input_width (int): Width of the input.
     hidden_width (int): Width of the state of one direction.
-    cell (str): Name of the cell, one of `cells.CELLS`.
+    cell (str): Name of the cell, one of `cells.CELL_CLASSES`.
     reverse (Tuple[bool, ...]): For each direction whether it reads a sequence from its end.
     """
 
@@ -31,7 +31,7 @@ class RecurrentLayer(nn.Module):
         self, input_width: int, hidden_width: int, *, cell: str, reverse: Tuple[bool, ...]
     ):
         super().__init__()
-        self.cell = CELLS[cell]
+        self.cell = CELL_CLASSES[cell]
         n, size = len(reverse), self.blocks * self.cell.gates * hidden_width
         self.W = nn.Parameter(torch.empty(n, input_width, size))
         self.U = nn.Parameter(torch.empty(n, hidden_width, size))
@@ -50,6 +50,7 @@ class RecurrentLayer(nn.Module):
             for gate in U.split(hidden_width, dim=1):
                 gate.copy_(nn.init.orthogonal_(torch.empty(hidden_width, hidden_width)))
         if self.cell.forget is not None:
+            # (directions, 1, blocks * gates * width) -> (directions, 1, blocks, gates, width)
             gates = self.b.unflatten(2, (self.blocks, self.cell.gates, hidden_width))
             gates[:, :, :, self.cell.forget] = 1.0
 
@@ -102,7 +103,7 @@ class GridLSTMLayer(RecurrentLayer):
         if memory is None:
             memory = torch.bmm(X, self.M)
         gates = torch.baddbmm(b_up, X, W_up) + torch.bmm(plan.flat_before(H), U_up)
-        g, i, f, o = gates.chunk(4, dim=2)
+        g, i, f, o = gates.chunk(4, dim=2)  # (directions, rows, 4 * width) -> (.., .., width) each
         memory = f.sigmoid() * memory + i.sigmoid() * g.tanh()
         return o.sigmoid() * memory.tanh(), memory
 
@@ -119,7 +120,7 @@ def run(cell: Type[Cell], X: Tensor, W: Tensor, b: Tensor, plan: Plan, *weights:
     X = X.expand(len(W), -1, -1)
     if cell.kernel is None or (torch.is_grad_enabled() and plan.mean_size > 2):
         return Recurrence.apply(torch.baddbmm(b, X, W), cell, plan, *weights)
-    sizes = torch.as_tensor(plan.sizes)
+    sizes = torch.as_tensor(plan.sizes, device="cpu")
     states = []
     for x, w, u, bias, rows, places in zip(X, W, weights[0], b, plan.rows, plan.places):
         output, _ = torch_kernel(cell, w, u, bias)(x[rows], sizes)
@@ -138,6 +139,7 @@ def torch_kernel(cell: Type[Cell], W: Tensor, U: Tensor, b: Tensor) -> Kernel:
     """
     weights = []
     for part in (W, U, b, torch.zeros_like(b)):
+        # (input_width | width | 1, gates * width), the gates in PyTorch's order
         gates = part.unflatten(1, (cell.gates, -1))[:, cell.torch_gates].flatten(1)
         weights.append(gates.T if part is W or part is U else gates.flatten())
     function = getattr(torch, cast(str, cell.kernel))
@@ -178,6 +180,6 @@ class Recurrence(torch.autograd.Function):
         plan = ctx.plan
         dH = torch.stack([part[rows] for part, rows in zip(dY, plan.rows)])
         dX, dA, *more = ctx.cell.backward(dH, H, ctx.saved, plan, *weights)
-        dU = torch.bmm(H[:, plan.before].transpose(1, 2), dA[:, plan.n_first :])
+        dU = torch.bmm(H[:, plan.before].transpose(1, 2), dA[:, plan.follow])
         d_projected = torch.stack([part[places] for part, places in zip(dX, plan.places)])
         return d_projected, None, None, dU, *more

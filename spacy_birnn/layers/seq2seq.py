@@ -1,15 +1,15 @@
 """From the characters of a word to those of another, such as its lemma."""
 
-from typing import Any, List, Literal, NamedTuple, Optional, Tuple
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..checks import KernelCellName
 from .birnn import BiRNN
 from .recurrent import Kernel, States, torch_kernel
 
-Cell = Literal["rnn", "gru", "lstm"]
 # Stand for characters: before the first, after the last, and where a shorter word has none
 START, END, PAD = -1, -2, -3
 # Distances between a character of the output and one of the word that attention tells apart
@@ -87,7 +87,7 @@ class CharSeq2Seq(nn.Module):
         char_width: int,
         width: int,
         depth: int = 1,
-        cell: Cell = "gru",
+        cell: KernelCellName = "gru",
         attention: bool = True,
         dropout: Optional[float] = None,
     ):
@@ -112,7 +112,7 @@ class CharSeq2Seq(nn.Module):
             self.copy = nn.Linear(width, 1)
             nn.init.constant_(self.copy.bias, 2.0)
             distances = torch.arange(-REACH, REACH + 1)
-            self.distance_bias = nn.Parameter(-2.0 * distances.abs())
+            self.distance_bias = nn.Parameter(-2.0 * distances.abs())  # (2 * REACH + 1,)
 
     def forward(
         self,
@@ -148,7 +148,9 @@ class CharSeq2Seq(nn.Module):
             _pad(H, places, n_steps), source, torch.arange(n_steps, device=device), places
         )
         classes = self._classes(gold)
+        # (rows,) -> (rows, 1) and back, to pick one of (rows, alphabet)
         p = generated.gather(1, classes.clamp(min=0).unsqueeze(1)).squeeze(1) * (classes >= 0)
+        # (rows, longest) == (rows, 1) -> (rows, longest)
         p = p + (copied * (source.chars[words] == gold.unsqueeze(1))).sum(1)
         return H.new_zeros(len(lengths)).index_add(0, words, (p + TINY).log())
 
@@ -188,7 +190,8 @@ class CharSeq2Seq(nn.Module):
         found: List[Output] = []
         for words in np.split(order, range(BATCH, len(order), BATCH)):
             joined = np.concatenate([by_word[i] for i in words])
-            source = self.encode(condition[torch.as_tensor(words)], joined, lengths[words])
+            chosen = torch.as_tensor(words, device=condition.device)
+            source = self.encode(condition[chosen], joined, lengths[words])
             found += Beam(self, source, limits[words], beam_width).run()
         return [found[i] for i in np.argsort(order)]
 
@@ -207,9 +210,10 @@ class CharSeq2Seq(nn.Module):
         """
         n_words, beam = before.shape
         words, slots = _places(np.full(n_words, beam), before.device)
-        X = self._read(before.flatten(), source, words)
-        H, states = kernel(X, torch.tensor([len(X)]), states)
+        X = self._read(before.flatten(), source, words)  # (words * beam, input width)
+        H, states = kernel(X, torch.tensor([len(X)], device="cpu"), states)
         steps = torch.full((beam,), step, device=before.device)
+        # (words * beam, ...) -> (words, beam, ...)
         generated, copied = self._probabilities(
             H.unflatten(0, (n_words, beam)), source, steps, (words, slots)
         )
@@ -243,11 +247,15 @@ class CharSeq2Seq(nn.Module):
         if not self.attention:
             generated = self.generate(H[places]).softmax(dim=1)
             return generated, generated.new_zeros((len(generated), source.chars.shape[1]))
+        # (longest,) - (columns, 1) -> (columns, longest)
         distances = torch.arange(source.chars.shape[1], device=H.device) - steps.unsqueeze(1)
+        # (words, columns, width) @ (words, width, longest) -> (words, columns, longest)
         scores = torch.bmm(self.query(H), source.states.transpose(1, 2))
         scores = scores + self.distance_bias[distances.clamp(-REACH, REACH) + REACH]
+        # (words, longest) -> (words, 1, longest)
         weights = scores.masked_fill((source.chars == PAD).unsqueeze(1), -np.inf).softmax(dim=2)
         context = torch.bmm(weights, source.states)
+        # (words, columns, 2 * width) -> (rows, 2 * width)
         mixed = torch.tanh(self.mix(torch.cat([H, context], dim=2)[places]))
         gate = torch.sigmoid(self.copy(mixed))
         return self.generate(mixed).softmax(dim=1) * (1 - gate), weights[places] * gate
@@ -280,6 +288,7 @@ class Beam:
         """
         alphabet = self.model.alphabet
         classes = self.model._classes(chars)
+        # (words, longest, 1) == (words, 1, longest): where each character stands first
         first = (chars.unsqueeze(2) == chars.unsqueeze(1)).int().argmax(dim=2)
         place = torch.where(classes < 0, len(alphabet) + first, classes)
         own = len(alphabet) + torch.arange(chars.shape[1], device=chars.device)
@@ -315,9 +324,11 @@ class Beam:
         )
         missing = (0, self.choices.shape[1] - generated.shape[2])
         p = nn.functional.pad(generated, missing)
+        # (words, longest) -> (words, beam, longest)
         p.scatter_add_(2, self.place.unsqueeze(1).expand_as(copied), copied)
+        # (words, choices) -> (words, 1, choices)
         scores = (p + TINY).log_().masked_fill_(~self.legal.unsqueeze(1), -np.inf)
-        return scores + self.scores.unsqueeze(2)
+        return scores + self.scores.unsqueeze(2)  # (words, beam) -> (words, beam, 1)
 
     def _finish(self, ended: Tensor, step: int) -> None:
         """Keep the best of the outputs that end here."""
@@ -329,17 +340,17 @@ class Beam:
 
     def _select(self, scores: Tensor) -> None:
         """Go on with the most probable beginnings; of equal ones the first."""
-        flat = scores.flatten(1)
+        flat = scores.flatten(1)  # (words, beam, choices) -> (words, beam * choices)
         if self.width == 1:
             self.scores, chosen = flat.max(dim=1, keepdim=True)
         else:
             ranked, places = flat.sort(dim=1, descending=True, stable=True)
             self.scores, chosen = ranked[:, : self.width], places[:, : self.width]
         beam = chosen // scores.shape[2]
-        rows = torch.arange(len(beam), device=beam.device).unsqueeze(1)
+        rows = torch.arange(len(beam), device=beam.device).unsqueeze(1)  # (words, 1)
         chars = self.choices.gather(1, chosen % scores.shape[2])
         self.chars = torch.cat([self.chars[rows, beam], chars.unsqueeze(2)], dim=2)
-        self._take_states((rows * self.width + beam).flatten())
+        self._take_states((rows * self.width + beam).flatten())  # (words * beam,)
 
     def _keep(self, words: Tensor) -> None:
         """Leave out the words that are done."""
@@ -355,7 +366,7 @@ class Beam:
 
 
 def _places(lengths: np.ndarray, device: torch.device) -> Places:
-    words = np.repeat(np.arange(len(lengths)), lengths)
+    words = np.repeat(np.arange(len(lengths), dtype="int64"), lengths)
     steps = np.arange(len(words)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     return torch.as_tensor(words, device=device), torch.as_tensor(steps, device=device)
 

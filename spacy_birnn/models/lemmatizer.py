@@ -9,10 +9,10 @@ from spacy.tokens import Doc
 from thinc.api import HashEmbed, Model, chain, concatenate, with_array, xp2torch
 from thinc.types import Floats1d, Floats2d, Ints1d, Ints2d
 
-from ..checks import check_choice, check_positive, check_rate
+from ..checks import KERNEL_CELLS, check_choice, check_positive, check_rate
 from ..errors import BirnnError, Errors
 from .features import code_points
-from .torch_wrapper import TorchShim, one_thread, run_module, torch_shim
+from .torch_wrapper import TorchShim, plain_torch, run_module, torch_shim
 from .types import DocsToVectors, LemmaBatch, Lemmatizer
 
 # What earlier components say of a token, the width and the number of rows of each one's table, and
@@ -23,8 +23,6 @@ ATTR_ROWS = 2000
 ATTR_DROPOUT = 0.2
 # Places of the filter that remembers the values of training
 FILTER_SIZE = 2**16
-# Those that PyTorch has a kernel for, which the decoder needs
-CELLS = ("rnn", "gru", "lstm")
 
 
 def build_lemmatizer(
@@ -67,7 +65,7 @@ def build_lemmatizer(
     }
     for name, value in settings.items():
         check_positive(name, value, where=where, even=name == "width")
-    check_choice("cell", cell, CELLS, where=where)
+    check_choice("cell", cell, KERNEL_CELLS, where=where)
     check_rate("dropout", dropout, where=where, or_null=True)
     settings.update(cell=cell, attention=attention, dropout=dropout)
     condition = _attributes()
@@ -194,8 +192,8 @@ def _decode(
     module = shim.module
     condition, _ = _condition(model, docs, tokens, is_train=False)
     chars, lengths = _characters(_forms(docs, tokens))
-    condition_ = xp2torch(condition, device=shim.device)
-    with one_thread():
+    with plain_torch():
+        condition_ = xp2torch(condition, device=shim.device)
         outputs = module.search(condition_, chars, lengths, limits, beam_width=beam_width)
     if not np.isfinite([o.score for o in outputs]).all():
         raise BirnnError(Errors.E022.format(name=model.name))

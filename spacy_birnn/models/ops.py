@@ -40,10 +40,11 @@ class TorchProductOps(NumpyOps):
             X = np.pad(X, ((0, MIN_SIZE - n_rows), (0, 0)))
         if n_columns < MIN_SIZE:
             Y = np.pad(Y, ((0, 0), (0, MIN_SIZE - n_columns)))
+        product = np.empty((len(X), Y.shape[1]), dtype="f")
         with one_thread():
-            product = torch.mm(torch.from_numpy(X), torch.from_numpy(Y))
-        # float(): autocast may have made it shorter
-        return self.as_contig(product.float().numpy()[:n_rows, :n_columns])
+            # With `out`, as autocast would make the result shorter
+            torch.mm(*map(torch.from_numpy, (X, Y)), out=torch.from_numpy(product))
+        return self.as_contig(product[:n_rows, :n_columns])
 
 
 def with_torch_product(model: ModelT) -> ModelT:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import sys
+import threading
 from importlib import import_module
 from typing import Any, Callable, Dict, Hashable, Iterator, List, Optional, Tuple, cast
 
@@ -26,30 +26,66 @@ from ..errors import BirnnError, Errors
 RECURRENT_RATE = 3.0
 
 
-def _one_thread_after_fork() -> None:
-    # The parent's thread pool does not survive a fork, and the child would wait for it forever
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.set_num_threads(1)
-
-
+# How many threads torch has outside of `one_thread`, for each Python thread that is within
+_numbers: List[int] = []
+_numbers_lock = threading.Lock()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_one_thread_after_fork)
+    # A child of this process must not find the lock held by a thread that it does not have
+    os.register_at_fork(
+        before=_numbers_lock.acquire,
+        after_in_parent=_numbers_lock.release,
+        after_in_child=_numbers_lock.release,
+    )
 
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread, and afterwards as many as before. The steps of a recurrence are
-    small: shared out, on busy cores, the threads spend most of their time waiting, and all of it is
-    CPU time. Large batches on idle cores would gain from more."""
+    """Let torch use one thread, and afterwards as many as before.
+
+    The steps of a recurrence are small: shared out, on busy cores, the threads spend most of their
+    time waiting for one another. And the threads of torch do not survive a fork: a child would wait
+    for those of its parent forever.
+
+    torch keeps a number for each Python thread, and one for the process that a Python thread takes
+    over when it first uses torch. Those that come in here meanwhile are given the right number when
+    they leave. One that does nothing with us but first uses torch meanwhile keeps the 1; only
+    `torch.set_num_threads` in that thread can change that.
+    """
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    with _numbers_lock:
+        number = torch.get_num_threads()
+        if number == 1 and _numbers:
+            number = _numbers[0]
+        _numbers.append(number)
+        torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _numbers_lock:
+            _numbers.remove(number)
+            torch.set_num_threads(number)
+
+
+@contextlib.contextmanager
+def plain_torch() -> Iterator[None]:
+    """Let torch work in one thread, in full precision and with gradients, whatever the caller has
+    set: autocast, inference mode or no_grad. All that this package does with torch happens in here,
+    or in `one_thread` where the rest does not matter."""
+    import torch
+
+    cpu, cuda = (torch.autocast(device, enabled=False) for device in ("cpu", "cuda"))
+    with one_thread(), cpu, cuda, torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+@contextlib.contextmanager
+def _on_cpu() -> Iterator[None]:
+    """The same, where tensors are made without a word on which device."""
+    import torch
+
+    with plain_torch(), torch.device("cpu"):
+        yield
 
 
 class TorchShim(PyTorchShim):
@@ -65,6 +101,7 @@ class TorchShim(PyTorchShim):
     rate_scale (float): What the optimizer's learning rate is multiplied by for this module.
     """
 
+    @_on_cpu()
     def __init__(
         self,
         layer_name: str,
@@ -87,6 +124,7 @@ class TorchShim(PyTorchShim):
             raise BirnnError(Errors.E010.format(name=self.layer_name))
         return self._model
 
+    @_on_cpu()
     def build(self, **inferred: Any) -> None:
         """Make a new module with fresh weights, from the settings and what was inferred."""
         cfg = {**inferred, **self.settings}
@@ -97,9 +135,25 @@ class TorchShim(PyTorchShim):
         return getattr(import_module(f"spacy_birnn.layers.{file}"), name)(**cfg)
 
     def _replace(self, module: Any, cfg: Dict[str, Any]) -> None:
-        self._model, self.cfg = module, cfg
+        # Also where torch's default type is another one
+        self._model, self.cfg = module.float().eval(), cfg
         self.memo.clear()
 
+    def predict(self, inputs: ArgsKwargs) -> Any:
+        import torch
+
+        # The module is in training mode in `begin_update` only. Thinc puts it into that mode after
+        # each prediction too, also for the other threads that are predicting
+        with torch.no_grad():
+            return self.module(*inputs.args, **inputs.kwargs)
+
+    def begin_update(self, inputs: ArgsKwargs) -> Any:
+        try:
+            return super().begin_update(inputs)
+        finally:
+            self.module.eval()
+
+    @plain_torch()
     def finish_update(self, optimizer: Any) -> None:
         for name, param in self.module.named_parameters():
             if param.grad is not None:
@@ -147,6 +201,7 @@ class TorchShim(PyTorchShim):
         )
         return srsly.msgpack_dumps({"config": self.cfg, "state": state})
 
+    @_on_cpu()
     def from_bytes(self, bytes_data: bytes) -> "TorchShim":
         try:
             msg = srsly.msgpack_loads(bytes_data)
@@ -232,17 +287,17 @@ def run_module(
     shim = torch_shim(model)
     shim.module  # E010 rather than an attribute of None
     needs_grad = is_train and X.dtype.kind == "f"
-    X_ = xp2torch(X, requires_grad=needs_grad, device=shim.device)
     drop = model.attrs.get("dropout_rate") or 0.0
-    with one_thread():
+    with plain_torch():
+        X_ = xp2torch(X, requires_grad=needs_grad, device=shim.device)
         Y_, torch_backprop = shim(ArgsKwargs((X_, *args), {"drop": drop}), is_train)
     if output is not None:
         Y_ = Y_[output]
     main_ = Y_[0] if isinstance(Y_, tuple) else Y_
 
     def backprop(dY: Any) -> Any:
-        dY_ = xp2torch(dY, device=main_.device)
-        with one_thread():
+        with plain_torch():
+            dY_ = xp2torch(dY, device=main_.device)
             torch_backprop(ArgsKwargs(((main_,),), {"grad_tensors": (dY_,)}))
         return torch2xp(cast(Any, X_.grad), ops=model.ops) if needs_grad else None
 

@@ -3,10 +3,10 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_sequence, unpack_sequence
 
+from spacy_birnn.checks import CELLS
 from spacy_birnn.layers.birnn import BiRNN
 
 LENGTHS = np.array([4, 1, 0, 6, 2])
-ALL_CELLS = ("rnn", "gru", "lstm", "peephole_lstm", "grid_lstm")
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 TORCH_MODULES = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
 # Where our gates (LSTM: g, i, f, o) stand among those of PyTorch (LSTM: i, f, g, o)
@@ -74,7 +74,7 @@ def test_a_traced_example():
     )
 
 
-@pytest.mark.parametrize("cell", ALL_CELLS)
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("stack", ["interleaved", "independent"])
 def test_a_sequence_has_the_same_output_alone_and_in_any_batch(cell, depth, stack):
@@ -89,7 +89,7 @@ def test_a_sequence_has_the_same_output_alone_and_in_any_batch(cell, depth, stac
             assert torch.allclose(final, alone_final[0], atol=1e-6)
 
 
-@pytest.mark.parametrize("cell", ALL_CELLS)
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("direction", ["both", "forward", "backward"])
 @pytest.mark.parametrize(
     "depth, stack", [(1, "interleaved"), (2, "interleaved"), (2, "independent")]
@@ -106,7 +106,7 @@ def test_training_and_prediction_give_the_same(cell, direction, depth, stack):
         assert torch.allclose(ours, theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize("cell", ALL_CELLS)
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("direction", ["both", "forward", "backward"])
 def test_the_gradient_of_a_batch_is_the_sum_of_its_sequences(cell, direction):
     birnn = BiRNN(3, 4, cell=cell, direction=direction).double()
@@ -144,7 +144,7 @@ def test_a_batch_without_rows(lengths):
 @pytest.mark.parametrize(
     "direction, seen", [("forward", range(0, 3)), ("backward", range(2, 6)), ("both", range(0, 6))]
 )
-@pytest.mark.parametrize("cell", ALL_CELLS)
+@pytest.mark.parametrize("cell", CELLS)
 def test_the_direction_says_which_rows_an_output_knows_of(cell, direction, seen):
     birnn = BiRNN(3, 4, cell=cell, direction=direction)
     X = rows(3).requires_grad_()
@@ -171,7 +171,7 @@ def test_the_other_merges_join_what_concat_sets_side_by_side(merge, join):
         assert torch.allclose(join(both[:, :4], both[:, 4:]), joined, atol=1e-6)
 
 
-@pytest.mark.parametrize("cell", ALL_CELLS)
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("stack, leaks", [("interleaved", True), ("independent", False)])
 def test_only_independent_stacks_keep_the_two_sides_of_a_word_apart(cell, stack, leaks):
     birnn = BiRNN(3, 4, cell=cell, depth=2, stack=stack)

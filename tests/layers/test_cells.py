@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from spacy_birnn.layers.cells import CELLS, Plan
+from spacy_birnn.checks import CELLS, KERNEL_CELLS
+from spacy_birnn.layers.cells import CELL_CLASSES, Plan
 from spacy_birnn.layers.recurrent import GridLSTMLayer, Recurrence
 
 RAGGED = np.array([3, 0, 1, 5, 3])
@@ -61,24 +62,30 @@ def naive(cell, projected, weights, lengths, reverse):
 
 def problem(cell, n_directions, lengths):
     generator = torch.Generator().manual_seed(0)
-    size = CELLS[cell].gates * WIDTH
+    size = CELL_CLASSES[cell].gates * WIDTH
     shapes = [(int(sum(lengths)), size), (WIDTH, size)]
-    if CELLS[cell].peepholes:
-        shapes.append((1, CELLS[cell].peepholes * WIDTH))
+    if CELL_CLASSES[cell].peepholes:
+        shapes.append((1, CELL_CLASSES[cell].peepholes * WIDTH))
     return [
         torch.randn(n_directions, *shape, generator=generator, dtype=torch.double).requires_grad_()
         for shape in shapes
     ]
 
 
-@pytest.mark.parametrize("cell", CELLS)
+def test_the_cells_that_settings_may_name_are_those_that_there_are():
+    assert {*CELL_CLASSES, "grid_lstm"} == set(CELLS)
+    with_kernel = {name for name, cell in CELL_CLASSES.items() if cell.kernel is not None}
+    assert with_kernel == set(KERNEL_CELLS)
+
+
+@pytest.mark.parametrize("cell", CELL_CLASSES)
 @pytest.mark.parametrize("reverse", [(False,), (True,), (False, True)])
 @pytest.mark.parametrize("lengths", [RAGGED, np.array([1]), np.array([0, 4])])
 def test_states_are_those_of_the_equations(cell, reverse, lengths):
     projected, *weights = problem(cell, len(reverse), lengths)
     given = projected.detach().clone()
     plan = Plan(lengths, reverse, projected.device)
-    states = Recurrence.apply(projected, CELLS[cell], plan, *weights)
+    states = Recurrence.apply(projected, CELL_CLASSES[cell], plan, *weights)
     expected = naive(
         cell, given.numpy(), [part.detach().numpy() for part in weights], lengths, reverse
     )
@@ -86,13 +93,13 @@ def test_states_are_those_of_the_equations(cell, reverse, lengths):
     assert torch.equal(projected, given), "the input is the caller's"
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", CELL_CLASSES)
 @pytest.mark.parametrize("reverse", [(False,), (True,), (False, True)])
 def test_gradients_are_those_of_finite_differences(cell, reverse):
     inputs = problem(cell, len(reverse), RAGGED)
     plan = Plan(RAGGED, reverse, inputs[0].device)
     assert torch.autograd.gradcheck(
-        lambda X, *weights: Recurrence.apply(X, CELLS[cell], plan, *weights), inputs
+        lambda X, *weights: Recurrence.apply(X, CELL_CLASSES[cell], plan, *weights), inputs
     )
 
 

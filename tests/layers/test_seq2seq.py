@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from spacy_birnn.checks import KERNEL_CELLS
 from spacy_birnn.layers.seq2seq import REACH, CharSeq2Seq
 
 WORDS = ["ba", "abcab", "x", "axa", "yy", "bbbbbbbbbbbb"]
-CELLS = ["rnn", "gru", "lstm"]
 
 
 def code_points(words):
@@ -85,7 +85,7 @@ def log_p_by_hand(model, word, target):
     return log_p
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", KERNEL_CELLS)
 @pytest.mark.parametrize("attention", [True, False])
 def test_the_probability_of_an_output_is_that_of_the_formula(cell, attention):
     model = make(cell=cell, attention=attention)
@@ -105,7 +105,7 @@ def test_the_probabilities_of_all_next_characters_sum_to_one(attention):
 
 
 @pytest.mark.parametrize("attention", [True, False])
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", KERNEL_CELLS)
 def test_the_search_finds_the_most_probable_of_all_outputs(cell, attention):
     n_found = 0
     for seed, word in enumerate(["ba", "xa", "xyx"] * 2):

@@ -1,5 +1,8 @@
+import contextlib
 import gc
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -68,6 +71,69 @@ def test_threads_are_one_within_and_as_before_without(monkeypatch):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def overlapping(model, monkeypatch):
+    """Predict in two threads, of which the second comes in while the first is within the module and
+    leaves after it. Gives what each saw at its end: the mode of the module."""
+    module = torch_shim(model).module
+    forward = module.forward
+    inside, second_inside, first_left = (threading.Event() for _ in range(3))
+
+    def slow(*args, **kwargs):
+        if not inside.is_set():
+            inside.set()
+            assert second_inside.wait(60)
+        else:
+            second_inside.set()
+            assert first_left.wait(60)
+        found.append(module.training)
+        return forward(*args, **kwargs)
+
+    found = []
+    monkeypatch.setattr(module, "forward", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(model.predict, inputs())
+        assert inside.wait(60)
+        second = pool.submit(model.predict, inputs())
+        first.result(60)
+        first_left.set()
+        second.result(60)
+    return found
+
+
+def test_two_python_threads_leave_the_number_of_threads_alone(monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        overlapping(build(), monkeypatch)
+        with ThreadPoolExecutor(1) as pool:  # a thread that is new to torch
+            assert pool.submit(torch.get_num_threads).result() == 3
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_thread_that_is_done_does_not_bring_dropout_into_the_prediction_of_another(monkeypatch):
+    assert overlapping(build(dropout=0.5), monkeypatch) == [False, False]
+
+
+@pytest.mark.parametrize("setting", ["dtype", "device", "inference"])
+def test_initialization_does_not_depend_on_what_is_set_in_torch(setting, weights):
+    contexts = {"device": lambda: torch.device("meta"), "inference": torch.inference_mode}
+    default = torch.get_default_dtype()
+    try:
+        if setting == "dtype":
+            torch.set_default_dtype(torch.float64)
+        with contexts.get(setting, contextlib.nullcontext)():
+            model = build(dropout=0.5, locked_dropout=0.5)
+    finally:
+        torch.set_default_dtype(default)
+    before = weights(model)
+    step(model, inputs(), Adam(0.1))
+    after = weights(model)
+    assert all(value.dtype == np.float32 for value in after.values())
+    assert not any(np.array_equal(before[key], after[key]) for key in before)
 
 
 def test_round_trip_before_initialization():

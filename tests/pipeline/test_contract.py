@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Dict
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import spacy
 import srsly
+import torch
 from spacy.tokens import Doc, Span, Token
 from spacy.tokens.underscore import Underscore
 from spacy.training import Example, offsets_to_biluo_tags
@@ -1105,3 +1107,51 @@ def test_whichever_replacement_fails_the_old_pipeline_is_there(
     loaded = spacy.load(tmp_path).get_pipe("pipe")
     assert same(weights(loaded.model), weights(pipe.model))
     assert {path.name for path in (tmp_path / "pipe").iterdir()} == {"model", "NOTES.md"}
+
+
+# What the user's own code has set in torch
+
+
+@contextmanager
+def double_by_default():
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+TORCH_SETTINGS = {
+    "default-dtype": double_by_default,
+    "default-device": lambda: torch.device("meta"),
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "inference-mode": torch.inference_mode,
+    "no-grad": torch.no_grad,
+}
+
+
+@pytest.mark.parametrize("setting", TORCH_SETTINGS)
+def test_settings_of_torch_do_not_matter(
+    case, trained_once, reload, make_examples, mixed_texts, weights, same, setting
+):
+    def train(nlp):
+        fix_random_seed(0)
+        nlp.update(make_examples(nlp), sgd=nlp.resume_training())
+        return weights(nlp.get_pipe("pipe").model)
+
+    def load_predict_and_train():
+        nlp = reload(trained_once)
+        found = [case.read(doc) for doc in nlp.pipe(mixed_texts)]
+        docs = [nlp.make_doc(text) for text in mixed_texts]
+        scores = scores_of(case, nlp, docs) if case.scores_labels else None
+        return nlp, found, scores, train(nlp)
+
+    expected = load_predict_and_train()
+    with TORCH_SETTINGS[setting]():
+        found = load_predict_and_train()
+    assert found[1] == expected[1]
+    np.testing.assert_array_equal(found[2], expected[2])
+    assert same(found[3], expected[3])
+    # What was loaded under the setting is of use without it
+    assert same(train(found[0]), train(expected[0]))
