@@ -48,6 +48,20 @@ def check_probability(name: str, value: Any, *, where: str) -> None:
         raise BirnnError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
 
 
+def check_flag(name: str, value: Any, *, where: str) -> None:
+    """RAISES (ValueError): E001 unless value is True or False."""
+    if not isinstance(value, bool):
+        expected = "true or false"
+        raise BirnnError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
+
+
+def check_text(name: str, value: Any, *, where: str) -> None:
+    """RAISES (ValueError): E001 unless value is a text."""
+    if not isinstance(value, str):
+        expected = "a text"
+        raise BirnnError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
+
+
 def check_choice(name: str, value: Any, choices: Sequence[str], *, where: str) -> None:
     """RAISES (ValueError): E001 unless value is one of the choices."""
     if value not in choices:

@@ -96,7 +96,9 @@ class Errors(metaclass=_WithCodes):
     )
     # Labels and annotation
     E020 = (
-        "The labels of '{name}' must be a list of names, but initialize() got the text {value!r}."
+        "The labels of '{name}' must be a list of names, but initialize() got {value:.80}. Write "
+        "them with `spacy init labels`, from a config that has '{name}': each kind of component "
+        "has a form of its own."
     )
     E021 = (
         "The data has the label '{label}', which '{name}' does not have. It has: {labels}. "
@@ -266,4 +268,9 @@ class Warnings(metaclass=_WithCodes):
         "There is another extension 'confidence' of {kinds}, which '{name}' leaves alone. Read the "
         "confidence of an entity with spacy_birnn.pipeline.confidence.get_confidence(ent), or "
         "remove the other extension before the component is made."
+    )
+    W012 = (
+        "'{name}' does not have the label '{label}', so it does not learn from the tokens that "
+        "have it. Call initialize() on all the training data, or add_label('{label}') before "
+        "training. This is reported once."
     )

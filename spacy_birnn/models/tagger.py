@@ -107,7 +107,8 @@ def _resize(model: SequenceTagger, nO: int) -> SequenceTagger:
     """Make room for more labels; those that exist keep their scores. The head is a new one, so that
     no gradient or state of an optimizer has the old shape."""
     old = model.get_ref("output_layer")
-    is_trained = old.has_param("W") and old.get_param("W").any()
+    W: Any = old.get_param("W") if old.has_param("W") else np.zeros(0)
+    is_trained = bool(W.any())
     new = _head(old.attrs["output"], old.maybe_get_dim("nI"), nO)
     for name in old.param_names:
         if old.has_param(name):

@@ -5,7 +5,7 @@ import os
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 import srsly
@@ -20,6 +20,27 @@ from ..errors import BirnnError, Errors
 FILE = "model"
 
 
+class Setting:
+    """A setting of a component that may be changed at any time: an attribute that is checked when
+    it is set, and kept in the component's `cfg`, with which it is saved.
+
+    check (Callable[..., None]): Refuses a value that is impossible: check(name, value, where=...).
+    """
+
+    def __init__(self, check: Callable[..., None]):
+        self.check = check
+
+    def __set_name__(self, owner: Any, name: str) -> None:
+        self.name = name
+
+    def __get__(self, pipe: Any, owner: Any) -> Any:
+        return self if pipe is None else pipe.cfg[self.name]
+
+    def __set__(self, pipe: Any, value: Any) -> None:
+        self.check(self.name, value, where=pipe.name)
+        pipe.cfg[self.name] = value
+
+
 class BiRNNPipe(TrainablePipe):
     """A component of this package. A subclass that stands for a component of spaCy has that one as
     its second base class, and takes labels, settings and annotation from it.
@@ -31,6 +52,8 @@ class BiRNNPipe(TrainablePipe):
     cfg: Dict[str, Any]
     # The settings that calibration makes, as they are without it. Training makes them void
     unfitted: Dict[str, Any] = {}
+    # The settings that training depends on: nobody may change them later
+    fixed: Tuple[str, ...] = ()
     _rehearsal_model: Any = None
 
     @property
@@ -98,14 +121,21 @@ class BiRNNPipe(TrainablePipe):
         exclude (Iterable[str]): Names of fields to leave out: "cfg", "model" or "vocab".
         """
         data = super().to_bytes(exclude=exclude)
-        return srsly.msgpack_dumps({"sha256": hashlib.sha256(data).hexdigest(), "data": data})
+        sha256 = hashlib.sha256(data).hexdigest()
+        message = {"sha256": sha256, "data": data, "configured": self._configured}
+        return srsly.msgpack_dumps(message)
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> TrainablePipe:
-        """Load the component. RAISES (ValueError): E013 if what was saved is damaged, E024 if the
-        model does not fit the labels. Settings and labels are then as they were."""
+        """Load the component. A setting that the config states otherwise than when it was saved has
+        been overridden, and counts. RAISES (ValueError): E013 if what was saved is damaged, E024 if
+        the model does not fit the labels, E012 for another value of a setting that training
+        depends on. Settings and labels are then as they were."""
         with self._loading():
-            data = _checked(srsly.msgpack_loads(bytes_data))
-            return super().from_bytes(bytes_data if data is None else data, exclude=exclude)
+            message = srsly.msgpack_loads(bytes_data)
+            data = _checked(message)
+            super().from_bytes(bytes_data if data is None else data, exclude=exclude)
+            self._override(message.get("configured", {}))
+            return self
 
     def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:
         """Save the component in one file of a directory, which is replaced at once or not at all.
@@ -126,11 +156,10 @@ class BiRNNPipe(TrainablePipe):
         """Load the component. RAISES (ValueError): As `from_bytes`."""
         bytes_data = (Path(path) / FILE).read_bytes()
         with self._loading():
-            data = _checked(srsly.msgpack_loads(bytes_data))
-            if data is None:
+            if _checked(srsly.msgpack_loads(bytes_data)) is None:
                 # Older versions had spaCy's layout, with "cfg" beside the model
                 return super().from_disk(path, exclude=exclude)
-            return super().from_bytes(data, exclude=exclude)
+        return self.from_bytes(bytes_data, exclude=exclude)
 
     def _learn(
         self,
@@ -141,7 +170,7 @@ class BiRNNPipe(TrainablePipe):
         losses: Optional[Dict[str, float]],
     ) -> Dict[str, float]:
         """One step of training. Documents without tokens teach nothing."""
-        self._require_weights()
+        self._check_ready()
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         if not any(len(doc) for doc in docs):
@@ -157,8 +186,40 @@ class BiRNNPipe(TrainablePipe):
         return losses
 
     def _check_labels(self, labels: Optional[Iterable[str]]) -> None:
-        if isinstance(labels, str):
-            raise BirnnError(Errors.E020.format(name=self.name, value=labels))
+        if isinstance(labels, (str, Mapping)):
+            raise BirnnError(Errors.E020.format(name=self.name, value=repr(labels)))
+
+    def _configure(self) -> None:
+        """Check the settings, and remember them as configured. Constructors call this last."""
+        self._check_settings()
+        names = [*self._settings(), *self.fixed]
+        self._configured = deepcopy({name: self.cfg[name] for name in names})
+
+    def _override(self, configured: Dict[str, Any]) -> None:
+        """Let what is configured now count where it is not what was configured at the saving."""
+        for name, value in self._configured.items():
+            if name not in configured or configured[name] == value:
+                continue
+            if name in self.fixed:
+                reason = f"'{name}' was {configured[name]!r} in training and is {value!r} now"
+                raise BirnnError(Errors.E012.format(name=self.name, reason=reason))
+            setattr(self, name, value)
+
+    @classmethod
+    def _settings(cls) -> Dict[str, Setting]:
+        attributes = [item for base in cls.__mro__ for item in vars(base).items()]
+        return {name: value for name, value in attributes if isinstance(value, Setting)}
+
+    def _check_settings(self) -> None:
+        for name, setting in self._settings().items():
+            setting.check(name, self.cfg[name], where=self.name)
+
+    def _check_ready(self) -> None:
+        """RAISES (ValueError): E010 without weights, E001 for an impossible setting in `cfg`, E024
+        where a change of `cfg` makes the labels unfit for the model."""
+        self._require_weights()
+        self._check_settings()
+        self._check_outputs()
 
     def _require_weights(self) -> None:
         if not self.model.get_ref("output_layer").has_param("W"):

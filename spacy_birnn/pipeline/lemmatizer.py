@@ -13,9 +13,9 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model, Optimizer, set_dropout_rate
 from thinc.types import Floats1d
 
-from ..checks import check_positive
+from ..checks import check_flag, check_positive
 from ..errors import BirnnError, Errors, ReportOnce, Warnings
-from .base import BiRNNPipe
+from .base import BiRNNPipe, Setting
 
 default_model_config = """
 [model]
@@ -80,6 +80,11 @@ class BiRNNLemmatizer(BiRNNPipe):
     RAISES (ValueError): E001 for impossible settings, E041 for another kind of model.
     """
 
+    lookup = Setting(check_flag)
+    beam_width = Setting(check_positive)
+    max_chars = Setting(check_positive)
+    overwrite = Setting(check_flag)
+
     def __init__(
         self,
         vocab: Vocab,
@@ -92,14 +97,13 @@ class BiRNNLemmatizer(BiRNNPipe):
         overwrite: bool = False,
         scorer: Optional[Callable] = None,
     ):
-        check_positive("beam_width", beam_width, where=name)
-        check_positive("max_chars", max_chars, where=name)
         if "decode" not in model.attrs:
             raise BirnnError(Errors.E041.format(name=name, found=model.name))
         settings = {"lookup": lookup, "beam_width": beam_width, "max_chars": max_chars}
         super().__init__(vocab, model, name, labels=[], table={}, overwrite=overwrite, **settings)
         self.scorer = scorer
         self._report_strange = ReportOnce(Warnings.W003)
+        self._configure()
 
     @property
     def labels(self) -> Tuple[str, ...]:
@@ -164,7 +168,7 @@ class BiRNNLemmatizer(BiRNNPipe):
         RAISES (ValueError): E010 before initialization.
         """
         docs = list(docs)
-        self._require_weights()
+        self._check_ready()
         lemmas, tokens, limits = [], [], []
         for i, token in enumerate(token for doc in docs for token in doc):
             lemma = self._look_up(token)
@@ -219,7 +223,7 @@ class BiRNNLemmatizer(BiRNNPipe):
         RAISES (ValueError): E010 before initialization.
         """
         validate_examples(examples, "BiRNNLemmatizer.update")
-        self._require_weights()
+        self._check_ready()
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         examples = list(examples)

@@ -7,8 +7,12 @@ from spacy.language import Language
 from spacy.morphology import Morphology
 from spacy.pipeline import Morphologizer
 from spacy.training import Example
+from spacy.vocab import Vocab
 from thinc.api import Model
 
+from ..checks import check_flag, check_rate
+from ..errors import ReportOnce, Warnings
+from .base import Setting
 from .sequence import SOFTMAX_MODEL, TokenLabeller
 
 
@@ -49,6 +53,14 @@ class BiRNNMorphologizer(TokenLabeller, Morphologizer):
     """Sets `token.morph` and `token.pos`. Labels, settings and annotation are those of spaCy's
     `Morphologizer`; the model and the loss are our own."""
 
+    overwrite = Setting(check_flag)
+    extend = Setting(check_flag)
+    label_smoothing = Setting(check_rate)
+
+    def __init__(self, vocab: Vocab, model: Model, name: str, **settings: Any):
+        super().__init__(vocab, model, name, **settings)
+        self._report_unknown = ReportOnce(Warnings.W012)
+
     def initialize(
         self,
         get_examples: Callable[[], Iterable[Example]],
@@ -71,11 +83,16 @@ class BiRNNMorphologizer(TokenLabeller, Morphologizer):
             if None in key or not any(key):
                 continue
             if key not in known:
-                known[key] = self._label_index(self._label_of(*key), index, unknown)
-            label = known[key]
+                label = self._label_of(*key)
+                if label not in index and unknown is None:
+                    # As in spaCy's morphologizer it counts as missing
+                    self._report_unknown(name=self.name, label=label)
+                    continue
+                known[key] = self._label_index(label, index, unknown)
+            place = known[key]
             mask[i] = False
-            if label is not None:
-                mask[i, label] = True
+            if place is not None:
+                mask[i, place] = True
         return mask
 
     def _label_of(self, pos: str, morph: str) -> str:

@@ -20,14 +20,15 @@ import numpy as np
 from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE, ORTH, SENT_START
 from spacy.language import Language
 from spacy.tokens import Doc, Span
-from spacy.training import Example, validate_get_examples
+from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
-from thinc.api import Model
+from thinc.api import Model, Optimizer
 
 from .. import crf
-from ..checks import check_choice, check_probability
+from ..checks import check_choice, check_flag, check_probability
 from ..crf import Chain, LabelledSpan, Prefix, SequenceScores
 from ..errors import BirnnError, Errors, Warnings
+from .base import Setting
 from .calibration import (
     Decisions,
     Evidence,
@@ -97,6 +98,14 @@ class Annotation(NamedTuple):
     faults: List[Tuple[str, str]]
 
 
+def _check_threshold(name: str, value: Any, *, where: str) -> None:
+    if isinstance(value, dict):
+        for label, one in value.items():
+            check_probability(f"{name}.{label}", one, where=where)
+    elif value is not None:
+        check_probability(name, value, where=where)
+
+
 class BiRNNEntityRecognizer(SequenceLabeller):
     """Sets `doc.ents`. Each label of the model is an entity label with the prefix of a tagging
     scheme; a sequence that breaks the scheme has probability 0 in training and in decoding.
@@ -125,6 +134,9 @@ class BiRNNEntityRecognizer(SequenceLabeller):
 
     # The map from probability to confidence is that of `calibrated`
     unfitted = {"temperature": 1.0, "confidence_map": None, "fitted_threshold": None}
+    fixed = ("scheme",)
+    threshold = Setting(_check_threshold)
+    confidence = Setting(check_flag)
 
     def __init__(
         self,
@@ -138,7 +150,6 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         scorer: Optional[Callable] = None,
     ):
         check_choice("scheme", scheme, ("BILUO", "BIO"), where=name)
-        _check_threshold(threshold, where=name)
         settings = {"scheme": scheme, "threshold": threshold, "confidence": confidence}
         super().__init__(vocab, model, name, labels=[], **settings)
         self.scorer = scorer
@@ -175,6 +186,21 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         self.vocab.strings.add(label)
         self._make_room()
         return 1
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Learn from a batch. As in spaCy's `ner`, labels that the component does not have are
+        added. For the arguments see `BiRNNPipe.update`."""
+        validate_examples(examples, "BiRNNEntityRecognizer.update")
+        for label in sorted({ent.label_ for eg in examples for ent in eg.reference.ents}):
+            self.add_label(label)
+        return super().update(examples, drop=drop, sgd=sgd, losses=losses)
 
     def initialize(
         self,
@@ -357,7 +383,6 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         """The least probability of an entity of each label, shape (labels,). None: the entities are
         those of the best sequence of tags. RAISES (ValueError): E027."""
         threshold, fitted = cfg["threshold"], cfg["fitted_threshold"]
-        _check_threshold(threshold, where=self.name)
         if isinstance(threshold, dict):
             for label in threshold:
                 if label not in self.labels:
@@ -449,7 +474,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         RAISES (ValueError): E010 before initialization, E025 for a label that the component does
             not have, E026 for a span of another document, E038 for what is no span.
         """
-        self._require_weights()
+        self._check_ready()
         wanted = [self._entity_span(doc, span) for span in spans]
         posterior = crf.posterior(self._scores([doc]), self.allowed_mask([doc]))
         sequence = _Sequence(cast(Chain, posterior.chain), self.scheme, 0, len(doc))
@@ -530,14 +555,6 @@ class _Sequence(NamedTuple):
         """The entity that begins in the row, with one token more."""
         tag = self.scheme.tag_at(prefix.end - row, label, last=last)
         return crf.extend(self.chain, prefix, tag)
-
-
-def _check_threshold(threshold: Any, *, where: str) -> None:
-    if isinstance(threshold, dict):
-        for label, value in threshold.items():
-            check_probability(f"threshold.{label}", value, where=where)
-    elif threshold is not None:
-        check_probability("threshold", threshold, where=where)
 
 
 def _blocked(doc: Doc) -> List[Span]:

@@ -48,6 +48,7 @@ class SequenceLabeller(BiRNNPipe):
         check_rate("label_smoothing", rate, where=name)
         if rate and output == "crf":
             raise BirnnError(Errors.E004.format(value=rate))
+        self._configure()
 
     @property
     def n_tags(self) -> int:
@@ -99,6 +100,7 @@ class SequenceLabeller(BiRNNPipe):
         docs = list(docs)
         if not docs:
             return []
+        self._check_settings()
         return self.decode(docs, self._scores(docs))
 
     def k_best(self, docs: Iterable[Doc], k: int) -> List[List[Tuple[List[Any], float]]]:
@@ -114,7 +116,7 @@ class SequenceLabeller(BiRNNPipe):
         RAISES (ValueError): E001 for an impossible k, E010 before initialization.
         """
         check_positive("k", k, where=self.name)
-        self._require_weights()
+        self._check_ready()
         docs = list(docs)
         if not docs:
             return []
@@ -253,7 +255,7 @@ class TokenLabeller(SequenceLabeller):
             labels in the order of `labels`. Each row sums to 1.
         RAISES (ValueError): E010 before initialization.
         """
-        self._require_weights()
+        self._check_ready()
         docs = list(docs)
         if not docs:
             return []

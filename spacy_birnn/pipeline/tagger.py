@@ -8,6 +8,8 @@ from spacy.pipeline import Tagger
 from spacy.training import Example, validate_get_examples
 from thinc.api import Model
 
+from ..checks import check_flag, check_rate, check_text
+from .base import Setting
 from .sequence import SOFTMAX_MODEL, TokenLabeller
 
 
@@ -47,6 +49,10 @@ def make_birnn_tagger(
 class BiRNNTagger(TokenLabeller, Tagger):
     """Sets `token.tag`. Labels, settings and annotation are those of spaCy's `Tagger`; the model
     and the loss are our own."""
+
+    overwrite = Setting(check_flag)
+    neg_prefix = Setting(check_text)
+    label_smoothing = Setting(check_rate)
 
     def initialize(
         self,

@@ -10,9 +10,9 @@ from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
-from ..checks import check_probability, check_rate, check_smoothing
+from ..checks import check_flag, check_probability, check_rate, check_smoothing
 from ..errors import BirnnError, Errors, ReportOnce, Warnings
-from .base import BiRNNPipe, smoothed
+from .base import BiRNNPipe, Setting, smoothed
 from .calibration import Decisions, Evidence, temperature_for
 
 # The reading is smaller than that of the other components and sees no characters: a class is a
@@ -121,6 +121,13 @@ class Categories(NamedTuple):
     attention: Optional[np.ndarray]
 
 
+def _check_weights(name: str, value: Any, *, where: str) -> None:
+    numbers = value.values() if isinstance(value, dict) else [] if value is None else [value]
+    if not all(isinstance(w, (int, float)) and 0 < w < np.inf for w in numbers):
+        expected = "null, or a finite number above 0 for each label that is named"
+        raise BirnnError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
+
+
 class TextClassifier(BiRNNPipe):
     """What the two classifiers share. Annotation, logits and probabilities are arrays of shape
     (documents, labels). A subclass says what it takes from the annotation (`annotation`,
@@ -129,6 +136,10 @@ class TextClassifier(BiRNNPipe):
     `BiRNNTextCategorizer`."""
 
     unfitted = {"temperature": 1.0}
+    threshold = Setting(check_probability)
+    class_weights = Setting(_check_weights)
+    label_smoothing = Setting(check_rate)
+    attention = Setting(check_flag)
 
     def __init__(
         self,
@@ -148,21 +159,13 @@ class TextClassifier(BiRNNPipe):
             raise BirnnError(Errors.E031.format(name=name, found=model.name))
         if attention and pooling != "attention":
             raise BirnnError(Errors.E033.format(name=name, pooling=pooling))
-        check_probability("threshold", threshold, where=name)
-        check_rate("label_smoothing", label_smoothing, where=name)
-        numbers = (int, float)
-        if not all(
-            isinstance(w, numbers) and 0 < w < np.inf for w in (class_weights or {}).values()
-        ):
-            expected = "null, or a finite number above 0 for each label that is named"
-            values = {"name": "class_weights", "value": class_weights, "where": name}
-            raise BirnnError(Errors.E001.format(expected=expected, **values))
         self.cfg["class_weights"] = class_weights
         self.cfg["label_smoothing"] = label_smoothing
         self.cfg["attention"] = attention
         self.void_calibration()
         self._report_other = ReportOnce(Warnings.W004)
         _register_extension()
+        self._configure()
 
     def predict(self, docs: Iterable[Doc]) -> List[Categories]:
         """Predict the categories of a batch, without modifying the documents.
@@ -171,7 +174,7 @@ class TextClassifier(BiRNNPipe):
             text.
         RETURNS (List[Categories]): One item a document, for `set_annotations`.
         """
-        self._require_weights()
+        self._check_ready()
         scores = self.model.predict(list(docs))
         probabilities = self.probabilities(self._finite(scores.logits) / self.cfg["temperature"])
         attention = scores.attention or [None] * len(probabilities)
@@ -233,7 +236,7 @@ class TextClassifier(BiRNNPipe):
 
     def evidence(self, examples: List[Example], unknown: Set[str]) -> Evidence:
         # Labels that are not its own may be another classifier's: W004, see `annotation`
-        self._require_weights()
+        self._check_ready()
         self._validate_categories(examples)
         logits = self._finite(self.model.predict([eg.predicted for eg in examples]).logits)
         gold = self.annotation(examples)
