@@ -734,6 +734,54 @@ def test_prediction_does_not_touch_the_documents(case, trained_once):
     assert doc.to_bytes() == before
 
 
+# What the user's own code has set in torch
+
+
+@contextmanager
+def double_by_default():
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+TORCH_SETTINGS = {
+    "default-dtype": double_by_default,
+    "default-device": lambda: torch.device("meta"),
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "inference-mode": torch.inference_mode,
+    "no-grad": torch.no_grad,
+}
+
+
+@pytest.mark.parametrize("setting", TORCH_SETTINGS)
+def test_settings_of_torch_do_not_matter(
+    case, trained_once, reload, make_examples, mixed_texts, weights, same, setting
+):
+    def train(nlp):
+        fix_random_seed(0)
+        nlp.update(make_examples(nlp), sgd=nlp.resume_training())
+        return weights(nlp.get_pipe("pipe").model)
+
+    def load_predict_and_train():
+        nlp = reload(trained_once)
+        found = [case.read(doc) for doc in nlp.pipe(mixed_texts)]
+        docs = [nlp.make_doc(text) for text in mixed_texts]
+        scores = scores_of(case, nlp, docs) if case.scores_labels else None
+        return nlp, found, scores, train(nlp)
+
+    expected = load_predict_and_train()
+    with TORCH_SETTINGS[setting]():
+        found = load_predict_and_train()
+    assert found[1] == expected[1]
+    np.testing.assert_array_equal(found[2], expected[2])
+    assert same(found[3], expected[3])
+    # What was loaded under the setting is of use without it
+    assert same(train(found[0]), train(expected[0]))
+
+
 # The k best labellings
 
 
@@ -974,51 +1022,3 @@ def test_a_full_disk_leaves_what_was_there(trained, make_examples, tmp_path, mon
     with pytest.raises(OSError, match="BIRNN-E016.*pipe.*No space left"):
         pipe.to_disk(tmp_path, exclude=["vocab"])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-# What the user's own code has set in torch
-
-
-@contextmanager
-def double_by_default():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-TORCH_SETTINGS = {
-    "default-dtype": double_by_default,
-    "default-device": lambda: torch.device("meta"),
-    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
-    "inference-mode": torch.inference_mode,
-    "no-grad": torch.no_grad,
-}
-
-
-@pytest.mark.parametrize("setting", TORCH_SETTINGS)
-def test_settings_of_torch_do_not_matter(
-    case, trained_once, reload, make_examples, mixed_texts, weights, same, setting
-):
-    def train(nlp):
-        fix_random_seed(0)
-        nlp.update(make_examples(nlp), sgd=nlp.resume_training())
-        return weights(nlp.get_pipe("pipe").model)
-
-    def load_predict_and_train():
-        nlp = reload(trained_once)
-        found = [case.read(doc) for doc in nlp.pipe(mixed_texts)]
-        docs = [nlp.make_doc(text) for text in mixed_texts]
-        scores = scores_of(case, nlp, docs) if case.scores_labels else None
-        return nlp, found, scores, train(nlp)
-
-    expected = load_predict_and_train()
-    with TORCH_SETTINGS[setting]():
-        found = load_predict_and_train()
-    assert found[1] == expected[1]
-    np.testing.assert_array_equal(found[2], expected[2])
-    assert same(found[3], expected[3])
-    # What was loaded under the setting is of use without it
-    assert same(train(found[0]), train(expected[0]))
