@@ -163,6 +163,19 @@ class LabelledSpan(NamedTuple):
     then: Optional[np.ndarray] = None
 
 
+class Prefix(NamedTuple):
+    """The tokens of a span that have been read, from the left.
+
+    end (int): Row after the last of them in the batch; where the span starts if there is none.
+    label (Optional[int]): The label of the last.
+    weight (float): alpha of the first label and the moves since, as a logarithm.
+    """
+
+    end: int
+    label: Optional[int] = None
+    weight: float = 0.0
+
+
 def posterior(scores: SequenceScores, allowed: Optional[np.ndarray] = None) -> Posterior:
     """Forward-backward.
 
@@ -477,16 +490,29 @@ def span_marginal(chain: Chain, span: LabelledSpan) -> float:
     span (LabelledSpan): The span.
     RETURNS (float): Between 0 and 1.
     """
-    value = chain.alpha[span.start, span.labels[0]]
-    for row, (before, label) in enumerate(zip(span.labels, span.labels[1:]), span.start + 1):
-        value += chain.move[before, label] + chain.emit[row, label]
-    last, end = span.labels[-1], span.start + len(span.labels)
-    if span.then is None:
-        value += chain.beta[end - 1, last]
+    prefix = Prefix(span.start)
+    for label in span.labels:
+        prefix = extend(chain, prefix, label)
+    return prefix_marginal(chain, prefix, span.then)
+
+
+def extend(chain: Chain, prefix: Prefix, label: int) -> Prefix:
+    """The same span with the next token, which carries the given label."""
+    row = prefix.end
+    if prefix.label is None:
+        return Prefix(row + 1, label, chain.alpha[row, label])
+    step = chain.move[prefix.label, label] + chain.emit[row, label]
+    return Prefix(row + 1, label, prefix.weight + step)
+
+
+def prefix_marginal(chain: Chain, prefix: Prefix, then: Optional[np.ndarray] = None) -> float:
+    """`span_marginal` of the tokens that have been read. For `then` see `LabelledSpan`."""
+    end, last, weight = prefix
+    if then is None:
+        rest = chain.beta[end - 1, last]
     else:
-        on = chain.move[last] + chain.emit[end] + chain.beta[end]
-        value += np.logaddexp.reduce(on[span.then], initial=-np.inf)
-    return min(1.0, float(np.exp(value)))
+        rest = _log_sum((chain.move[last] + chain.emit[end] + chain.beta[end])[then], axis=0)
+    return min(1.0, float(np.exp(weight + rest)))
 
 
 def _spread(part: np.ndarray) -> float:
@@ -532,7 +558,7 @@ def _sum(lengths: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def _log_sum(values: np.ndarray, axis: int) -> np.ndarray:
     """log sum exp along an axis."""
-    shift = _finite(values.max(axis=axis, keepdims=True))
+    shift = _finite(values.max(axis=axis, keepdims=True, initial=-np.inf))
     with np.errstate(divide="ignore"):
         return np.log(np.exp(values - shift).sum(axis=axis)) + np.squeeze(shift, axis)
 

@@ -28,6 +28,8 @@ class Scheme:
         self.name = name
         self.n_labels = n_labels
         self.prefixes = "BILU" if name == "BILUO" else "BI"
+        # Of the tags that a span's last token can have
+        self.endings = "LU" if name == "BILUO" else "BI"
         self.n_tags = 1 + n_labels * len(self.prefixes)
 
     def tag(self, prefix: str, label: int) -> int:
@@ -41,7 +43,7 @@ class Scheme:
 
     def legal(self) -> Legal:
         """Which tag may follow which, begin a sequence and end it."""
-        closing = [0] + self.tags_with("LU" if self.name == "BILUO" else "BI")
+        closing = [0] + self.tags_with(self.endings)
         opening = [0] + self.tags_with("BU")
         transitions = np.zeros((self.n_tags, self.n_tags), dtype=bool)
         transitions[np.ix_(closing, opening)] = True
@@ -55,20 +57,16 @@ class Scheme:
         end[closing] = True
         return Legal(transitions, start, end)
 
+    def tag_at(self, i: int, label: int, *, last: bool) -> int:
+        """The tag of a span's token i, which is its last one or not."""
+        if self.name == "BILUO" and last:
+            return self.tag("L" if i else "U", label)
+        return self.tag("I" if i else "B", label)
+
     def encode(self, span: EntitySpan) -> List[int]:
         """The tag of each token of a span."""
         n = span.end - span.start
-        if self.name == "BIO":
-            prefixes = "B" + "I" * (n - 1)
-        else:
-            prefixes = "U" if n == 1 else "B" + "I" * (n - 2) + "L"
-        return [self.tag(prefix, span.label) for prefix in prefixes]
-
-    def unfinished(self, label: int, length: int) -> List[int]:
-        """The tags that tell that a span goes on after its first `length` tokens. In BIO only the
-        next token's does."""
-        n_inside = length - 1 if self.name == "BILUO" else length
-        return [self.tag("B", label)] + [self.tag("I", label)] * n_inside
+        return [self.tag_at(i, span.label, last=i == n - 1) for i in range(n)]
 
     def after(self, label: int) -> Optional[np.ndarray]:
         """The tags that can follow a span and leave it at its end: in BIO all but the label's I. In

@@ -26,7 +26,7 @@ from thinc.api import Model
 
 from .. import crf
 from ..checks import check_choice, check_probability
-from ..crf import Chain, LabelledSpan, SequenceScores
+from ..crf import Chain, LabelledSpan, Prefix, SequenceScores
 from ..errors import Errors, Warnings
 from .calibration import (
     Decisions,
@@ -430,7 +430,8 @@ class _Sequence(NamedTuple):
     def probability(self, span: EntitySpan) -> float:
         """The probability of exactly this entity."""
         then = self.scheme.after(span.label) if span.end < self.length else None
-        return self._marginal(span, self.scheme.encode(span), then)
+        labelled = LabelledSpan(self.offset + span.start, self.scheme.encode(span), then)
+        return crf.span_marginal(self.chain, labelled)
 
     def probable(self, openings: Set[Tuple[int, int]], thresholds: np.ndarray) -> List[EntitySpan]:
         """The entities with at least the probability that their label needs, in order; of those
@@ -440,16 +441,18 @@ class _Sequence(NamedTuple):
             return []
         candidates = []
         for row, label in openings:
-            threshold = thresholds[label]
-            span = EntitySpan(row - self.offset, row - self.offset + 1, label)
-            while True:
-                probability = self.probability(span)
+            start, then, threshold = row - self.offset, self.scheme.after(label), thresholds[label]
+            # The tokens of an entity that goes on after them: no longer one is more probable
+            unfinished = Prefix(row)
+            for end in range(start + 1, self.length + 1):
+                whole = self._extend(unfinished, row, label, last=True)
+                follows = then if end < self.length else None
+                probability = crf.prefix_marginal(self.chain, whole, follows)
                 if probability >= threshold:
-                    candidates.append((probability, span))
-                tags = self.scheme.unfinished(label, span.end - span.start)
-                if span.end == self.length or self._marginal(span, tags) < threshold:
+                    candidates.append((probability, EntitySpan(start, end, label)))
+                unfinished = self._extend(unfinished, row, label, last=False)
+                if crf.prefix_marginal(self.chain, unfinished) < threshold:
                     break
-                span = span._replace(end=span.end + 1)
         chosen: List[EntitySpan] = []
         taken = np.zeros(self.length, dtype=bool)
         for _, span in sorted(candidates, key=lambda pair: (-pair[0], pair[1])):
@@ -458,10 +461,10 @@ class _Sequence(NamedTuple):
                 taken[span.start : span.end] = True
         return sorted(chosen)
 
-    def _marginal(
-        self, span: EntitySpan, tags: List[int], then: Optional[np.ndarray] = None
-    ) -> float:
-        return crf.span_marginal(self.chain, LabelledSpan(self.offset + span.start, tags, then))
+    def _extend(self, prefix: Prefix, row: int, label: int, *, last: bool) -> Prefix:
+        """The entity that begins in the row, with one token more."""
+        tag = self.scheme.tag_at(prefix.end - row, label, last=last)
+        return crf.extend(self.chain, prefix, tag)
 
 
 def _check_threshold(threshold: Any, *, where: str) -> None:

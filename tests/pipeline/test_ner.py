@@ -10,6 +10,7 @@ from thinc.api import fix_random_seed
 
 from spacy_birnn import crf
 from spacy_birnn.pipeline.labels import EntitySpan, Scheme
+from spacy_birnn.pipeline.ner import _Sequence
 
 SCHEMES = ("BILUO", "BIO")
 LABELS = ["GPE", "ORG"]
@@ -208,6 +209,36 @@ def test_entities_above_a_threshold_are_those_of_enumeration(random_ner, scheme,
             assert ent._.confidence == pytest.approx(probable[span], abs=1e-5)
         n_found += len(expected)
     assert (n_found > 0) == (threshold < 1)
+
+
+class Counted:
+    """An array that counts how often it is read."""
+
+    def __init__(self, array):
+        self.array, self.n_read = array, 0
+
+    def __getitem__(self, key):
+        self.n_read += 1
+        return self.array[key]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_steps_for_a_long_entity_are_proportional_to_its_length(scheme):
+    """The scores are such that an entity goes on for ever."""
+    scheme = Scheme(scheme, 1)
+    steps = []
+    for n in (50, 100, 200):
+        emissions = np.zeros((n, scheme.n_tags))
+        emissions[:, scheme.tag("I", 0)] = 20
+        emissions[0, scheme.tag("B", 0)] = emissions[-1, scheme.tag(scheme.endings[0], 0)] = 60
+        scores = crf.SequenceScores(emissions, np.array([n])).constrained(scheme.legal())
+        chain = crf.posterior(scores).chain
+        chain.move = Counted(chain.move)
+        sequence = _Sequence(chain, scheme, 0, n)
+        (span,) = sequence.probable({(0, 0)}, np.array([0.3]))
+        steps.append(chain.move.n_read)
+    assert (span.start, span.label) == (0, 0) and span.end >= n - 1
+    assert steps[2] - steps[1] == 2 * (steps[1] - steps[0]) > 0
 
 
 @pytest.mark.parametrize("threshold", [None, 0.25, 0.9])
