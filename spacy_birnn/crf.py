@@ -168,7 +168,7 @@ class Prefix(NamedTuple):
 
     end (int): Row after the last of them in the batch; where the span starts if there is none.
     label (Optional[int]): The label of the last.
-    weight (float): Logarithm: alpha of the first label and the moves since.
+    weight (float): alpha of the first label and the moves since, as a logarithm.
     """
 
     end: int
@@ -511,8 +511,7 @@ def prefix_marginal(chain: Chain, prefix: Prefix, then: Optional[np.ndarray] = N
     if then is None:
         rest = chain.beta[end - 1, last]
     else:
-        on = chain.move[last] + chain.emit[end] + chain.beta[end]
-        rest = np.logaddexp.reduce(on[then], initial=-np.inf)
+        rest = _log_sum((chain.move[last] + chain.emit[end] + chain.beta[end])[then], axis=0)
     return min(1.0, float(np.exp(weight + rest)))
 
 
@@ -559,7 +558,7 @@ def _sum(lengths: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def _log_sum(values: np.ndarray, axis: int) -> np.ndarray:
     """log sum exp along an axis."""
-    shift = _finite(values.max(axis=axis, keepdims=True))
+    shift = _finite(values.max(axis=axis, keepdims=True, initial=-np.inf))
     with np.errstate(divide="ignore"):
         return np.log(np.exp(values - shift).sum(axis=axis)) + np.squeeze(shift, axis)
 

@@ -100,7 +100,7 @@ class SequenceLabeller(BiRNNPipe):
         docs = list(docs)
         if not docs:
             return []
-        self._check_settings()
+        self._check_ready()
         return self.decode(docs, self._scores(docs))
 
     def k_best(self, docs: Iterable[Doc], k: int) -> List[List[Tuple[List[Any], float]]]:

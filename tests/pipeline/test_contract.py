@@ -409,17 +409,28 @@ def test_training_on_other_tokens_than_those_of_the_annotation(case, blank, fit)
         assert found[:4] == [expected[0], *expected[:3]] and found[5] == expected[5]
 
 
-def test_labels_of_the_data_that_it_does_not_have_are_named(case, trained, make_examples):
+def test_labels_that_training_meets_are_treated_as_spacys_component_treats_them(
+    case, trained, make_examples
+):
     skip_unless_it_scores_labels(case)
+    pipe = trained.get_pipe("pipe")
     doc = Doc(trained.vocab, words=["zzz", "."])
     example = Example.from_dict(doc, case.new_annotation)
-    if "textcat" in case.factory:
-        # They may be another classifier's, see test_textcat.py
-        with pytest.warns(UserWarning, match=f"BIRNN-W004.*'{case.new_label}'.*pipe"):
-            trained.update([example])
+    label = re.escape(case.new_label)
+    if case.factory == "birnn_ner":
+        assert np.isfinite(trained.update([example], sgd=Adam(0.01))["pipe"])
+        assert case.new_label in pipe.labels
         return
-    with pytest.raises(ValueError, match=f"BIRNN-E021.*'{re.escape(case.new_label)}'.*pipe"):
-        trained.update([example])
+    if case.factory == "birnn_tagger":
+        with pytest.raises(BirnnError, match=f"BIRNN-E021.*'{label}'.*pipe"):
+            trained.update([example])
+    else:
+        # They are left out; of a classifier they may be another's, see test_textcat.py
+        code = "W012" if case.factory == "birnn_morphologizer" else "W004"
+        with pytest.warns(UserWarning, match=f"BIRNN-{code}.*'{label}'"):
+            assert np.isfinite(trained.update([example])["pipe"])
+        trained.update([example])  # no second warning
+    assert case.new_label not in pipe.labels
 
 
 def test_a_new_label_leaves_the_others_and_can_be_learnt(case, trained, fit, make_examples):
@@ -1155,3 +1166,59 @@ def test_settings_of_torch_do_not_matter(
     assert same(found[3], expected[3])
     # What was loaded under the setting is of use without it
     assert same(train(found[0]), train(expected[0]))
+
+
+# Settings of a trained component
+
+
+IMPOSSIBLE = {
+    "threshold": (1.5, -1, "0.5"),
+    "confidence": ("yes",),
+    "overwrite": ("yes",),
+    "extend": (None,),
+    "neg_prefix": (None, 1),
+    "label_smoothing": (1.0, "0.1"),
+    "class_weights": ({"TRAVEL": 0}, 2),
+    "attention": (1,),
+    "lookup": ("no",),
+    "beam_width": (0, "3"),
+    "max_chars": (-1,),
+}
+
+
+def test_settings_are_checked_when_they_are_set_and_when_they_are_used(case, trained):
+    pipe = trained.get_pipe("pipe")
+    settings = [name for name in IMPOSSIBLE if name in pipe.cfg]
+    assert settings
+    for name in settings:
+        before = getattr(pipe, name)
+        for value in IMPOSSIBLE[name]:
+            with pytest.raises(BirnnError, match=f"BIRNN-E001.*'{name}"):
+                setattr(pipe, name, value)
+            assert getattr(pipe, name) == before == pipe.cfg[name]
+            pipe.cfg[name] = value
+            with pytest.raises(BirnnError, match=f"BIRNN-E001.*'{name}"):
+                trained("Anna flew")
+            pipe.cfg[name] = before
+        setattr(pipe, name, before)
+    trained("Anna flew")
+
+
+def test_a_setting_is_saved_and_one_that_is_overridden_at_load_counts(case, trained, tmp_path):
+    pipe = trained.get_pipe("pipe")
+    values = {"threshold": (0.4, 0.7), "overwrite": (True, False), "max_chars": (7, 9)}
+    name = next(name for name in values if name in pipe.cfg)
+    changed, overridden = values[name]
+    setattr(pipe, name, changed)
+    trained.to_disk(tmp_path)
+    loaded = spacy.load(tmp_path)
+    assert getattr(loaded.get_pipe("pipe"), name) == changed
+    # What the config said at the saving was not the changed value, and is no override now
+    default = trained.config["components"]["pipe"][name]
+    override = {f"components.pipe.{name}": not default if name == "overwrite" else overridden}
+    again = spacy.load(tmp_path, config=override)
+    assert getattr(again.get_pipe("pipe"), name) == override[f"components.pipe.{name}"]
+    again.to_disk(tmp_path)
+    assert getattr(spacy.load(tmp_path).get_pipe("pipe"), name) in override.values()
+    with pytest.raises(BirnnError, match=f"BIRNN-E001.*'{name}'"):
+        spacy.load(tmp_path, config={f"components.pipe.{name}": "nonsense"})

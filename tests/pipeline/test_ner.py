@@ -12,6 +12,7 @@ from spacy.training import Example
 from thinc.api import fix_random_seed
 
 from spacy_birnn import crf
+from spacy_birnn.errors import BirnnError
 from spacy_birnn.pipeline.confidence import get_confidence
 from spacy_birnn.pipeline.labels import EntitySpan, Scheme
 from spacy_birnn.pipeline.ner import _Sequence
@@ -898,3 +899,25 @@ def test_annotation_that_contradicts_an_entity_still_trains(nlp, tiny_tok2vec):
     bare = Doc(nlp.vocab, words=words)
     plain, _ = ner.get_loss([Example(bare, gold)], ner.model.predict([bare]))
     assert loss > 1 and loss == pytest.approx(plain)
+
+
+def test_what_training_depends_on_cannot_be_changed_later(
+    nlp, tiny_tok2vec, make_examples, tmp_path
+):
+    ner = nlp.add_pipe("birnn_ner", config={"model": {"tok2vec": tiny_tok2vec}})
+    nlp.initialize(lambda: make_examples(nlp))
+    nlp.to_disk(tmp_path)
+    with pytest.raises(BirnnError, match="BIRNN-E012.*'scheme' was 'BILUO' in training.*'BIO' now"):
+        spacy.load(tmp_path, config={"components.birnn_ner.scheme": "BIO"})
+    with pytest.raises(AttributeError):
+        ner.scheme = "BIO"
+    ner.cfg["scheme"] = "BIO"
+    with pytest.raises(BirnnError, match="BIRNN-E024.*birnn_ner"):
+        nlp("Anna flew")
+
+
+def test_labels_in_the_form_of_another_component_are_refused(nlp, tiny_tok2vec, make_examples):
+    nlp.add_pipe("birnn_ner", config={"model": {"tok2vec": tiny_tok2vec}})
+    of_spacy = {"0": {"": 1}, "1": {"ORG": 3}}
+    with pytest.raises(BirnnError, match="BIRNN-E020.*birnn_ner.*ORG"):
+        nlp.get_pipe("birnn_ner").initialize(lambda: make_examples(nlp), nlp=nlp, labels=of_spacy)
