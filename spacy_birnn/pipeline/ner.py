@@ -264,7 +264,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         for ent in eg.y.ents:
             aligned = [ent] if same else eg.get_aligned_spans_y2x([ent])
             if not aligned:
-                found.faults.append(("W001", ent.text))
+                found.faults.append((Warnings.W001, ent.text))
                 continue
             (span,) = aligned
             start, end = span.start, span.end
@@ -273,11 +273,11 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             while start < end and space[end - 1]:
                 end -= 1
             if end - start < len(span):
-                found.faults.append(("W009", ent.text))
+                found.faults.append((Warnings.W009, ent.text))
                 found.outside[span.start : start] = found.outside[end : span.end] = True
             broken = "I" in self.scheme.endings and space[start:end].any()
             if broken or continues[start + 1 : end].any():
-                found.faults.append(("W010", ent.text))
+                found.faults.append((Warnings.W010, ent.text))
             elif start < end:
                 found.ents.append((start, end, ent.label_))
         return found
@@ -285,11 +285,10 @@ class BiRNNEntityRecognizer(SequenceLabeller):
     def _report(self, faults: List[Tuple[str, str]], n_ents: Optional[int] = None) -> None:
         """Warn of each kind of fault once. Of how many entities is known only when the data is read
         as a whole."""
-        for code in sorted({code for code, _ in faults} - self._reported):
-            self._reported.add(code)
-            texts = [text for other, text in faults if other == code]
+        for message in sorted({message for message, _ in faults} - self._reported):
+            self._reported.add(message)
+            texts = [text for other, text in faults if other == message]
             share = "" if n_ents is None else f" ({len(texts)} of {n_ents})"
-            message = getattr(Warnings, code)
             warnings.warn(message.format(name=self.name, share=share, example=texts[0]))
 
     def allowed_mask(

@@ -122,8 +122,9 @@ class Categories(NamedTuple):
 
 
 def _check_weights(name: str, value: Any, *, where: str) -> None:
-    numbers = value.values() if isinstance(value, dict) else [] if value is None else [value]
-    if not all(isinstance(w, (int, float)) and 0 < w < np.inf for w in numbers):
+    numbers = value.values() if isinstance(value, dict) else [value]
+    fits = [isinstance(w, (int, float)) and 0 < w < np.inf for w in numbers]
+    if value is not None and not (isinstance(value, dict) and all(fits)):
         expected = "null, or a finite number above 0 for each label that is named"
         raise BirnnError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
 

@@ -1206,7 +1206,7 @@ def test_settings_are_checked_when_they_are_set_and_when_they_are_used(case, tra
 
 def test_a_setting_is_saved_and_one_that_is_overridden_at_load_counts(case, trained, tmp_path):
     pipe = trained.get_pipe("pipe")
-    values = {"threshold": (0.4, 0.7), "overwrite": (True, False), "max_chars": (7, 9)}
+    values = {"threshold": (0.25, 0.75), "overwrite": (True, False), "max_chars": (7, 9)}
     name = next(name for name in values if name in pipe.cfg)
     changed, overridden = values[name]
     setattr(pipe, name, changed)
@@ -1215,10 +1215,8 @@ def test_a_setting_is_saved_and_one_that_is_overridden_at_load_counts(case, trai
     assert getattr(loaded.get_pipe("pipe"), name) == changed
     # What the config said at the saving was not the changed value, and is no override now
     default = trained.config["components"]["pipe"][name]
-    override = {f"components.pipe.{name}": not default if name == "overwrite" else overridden}
-    again = spacy.load(tmp_path, config=override)
-    assert getattr(again.get_pipe("pipe"), name) == override[f"components.pipe.{name}"]
+    value = not default if name == "overwrite" else overridden
+    again = spacy.load(tmp_path, config={f"components.pipe.{name}": value})
+    assert getattr(again.get_pipe("pipe"), name) == value
     again.to_disk(tmp_path)
-    assert getattr(spacy.load(tmp_path).get_pipe("pipe"), name) in override.values()
-    with pytest.raises(BirnnError, match=f"BIRNN-E001.*'{name}'"):
-        spacy.load(tmp_path, config={f"components.pipe.{name}": "nonsense"})
+    assert getattr(spacy.load(tmp_path).get_pipe("pipe"), name) == value
