@@ -69,6 +69,12 @@ def check_choice(name: str, value: Any, choices: Sequence[str], *, where: str) -
         raise BirnnError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
 
 
+def check_width(found: int, expected: int, *, name: str) -> None:
+    """RAISES (ValueError): E018 unless vectors have the width that a layer was made for."""
+    if found != expected:
+        raise BirnnError(Errors.E018.format(name=name, found=found, expected=expected))
+
+
 def check_heads(heads: Any, width: Optional[int], *, where: str) -> None:
     """RAISES (ValueError): E001 unless heads is a whole number of at least 0 (for no attention),
     E030 unless they can share the width, if that is known."""

@@ -94,6 +94,16 @@ class Errors(metaclass=_WithCodes):
         "The vector of '{word}' in the vocab's word vectors is not finite (NaN or infinite). Make "
         "the vectors again with `spacy init vectors`, from a file without such values."
     )
+    E018 = (
+        "The layer '{name}' was made for vectors of width {expected}, but gets some of width "
+        "{found}. If they are those of a shared tok2vec, set width = {found} in the "
+        "[model.tok2vec] block of each component that listens to it, and train again."
+    )
+    E019 = (
+        "'{name}' cannot rehearse with a tok2vec that it shares: spaCy gives a shared one its "
+        "gradient in update() only. Give '{name}' its own: nlp.replace_listeners('tok2vec', "
+        "'{name}', ['model.tok2vec'])."
+    )
     # Labels and annotation
     E020 = (
         "The labels of '{name}' must be a list of names, but initialize() got {value:.80}. Write "
@@ -110,8 +120,9 @@ class Errors(metaclass=_WithCodes):
     )
     E023 = "A label must be a non-empty string, but '{name}' got {value!r}."
     E024 = (
-        "'{name}' was trained with {found} output labels, but {expected} are needed for its "
-        "{n_labels} labels. The model and the labels come from different pipelines."
+        "The model of '{name}' has {found} outputs, but {expected} are needed for its {n_labels} "
+        "labels. If [model] sets nO, leave that out; otherwise the model and the settings come "
+        "from different pipelines."
     )
     E025 = (
         "The span {text!r} has the label '{label}', which '{name}' does not have, so it can't say "
@@ -159,16 +170,18 @@ class Errors(metaclass=_WithCodes):
     )
     E035 = (
         "'{name}' has exclusive classes, of which one is right, but all are marked as wrong in "
-        "{value}. Add a label for documents that none of the others fits, or use "
-        "'birnn_textcat_multilabel'."
+        "{value} of the document {text:.60}. Add a label for documents that none of the others "
+        "fits, or use 'birnn_textcat_multilabel'."
     )
     E036 = (
-        "'{name}' has exclusive classes, of which one is right, but {value} marks more than one of "
-        "its labels as right. Keep one of them, or use 'birnn_textcat_multilabel'."
+        "'{name}' has exclusive classes, of which one is right, but {value} of the document "
+        "{text:.60} marks more than one of its labels as right. Keep one of them, or use "
+        "'birnn_textcat_multilabel'."
     )
     E037 = (
         "'{name}' learns from labels that are right (1.0) or wrong (0.0), but '{label}' has the "
-        "value {value!r}. Choose one of the two, or leave the label out where it is not known."
+        "value {value!r} in the document {text:.60}. Choose one of the two, or leave the label out "
+        "where it is not known."
     )
     # Probabilities of spans
     E038 = (
@@ -273,4 +286,8 @@ class Warnings(metaclass=_WithCodes):
         "'{name}' does not have the label '{label}', so it does not learn from the tokens that "
         "have it. Call initialize() on all the training data, or add_label('{label}') before "
         "training. This is reported once."
+    )
+    W013 = (
+        "{name} = {value!r} of '{where}' has no effect, because depth = 1: there is nothing "
+        "between layers. Set depth = 2 or more, or leave it out."
     )

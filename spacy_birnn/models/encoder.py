@@ -1,5 +1,6 @@
 """What gives each vector its context: the recurrent encoder, and self-attention above it."""
 
+import warnings
 from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -7,8 +8,8 @@ import numpy as np
 from thinc.api import Model, chain
 from thinc.types import Floats2d
 
-from ..checks import check_heads, check_positive, check_recurrent
-from ..errors import BirnnError, Errors
+from ..checks import check_heads, check_positive, check_recurrent, check_width
+from ..errors import BirnnError, Errors, Warnings
 from .torch_wrapper import RECURRENT_RATE, TorchShim, run_module, torch_shim
 from .types import DocsToVectors, Encoder
 
@@ -56,6 +57,9 @@ def build_birnn_encoder(
     shared = direction == "both" and merge == "concat"
     if shared and width % 2:
         raise BirnnError(Errors.E003.format(width=width))
+    for name, value, default in (("dropout", dropout, None), ("stack", stack, "interleaved")):
+        if depth == 1 and value != default:
+            warnings.warn(Warnings.W013.format(name=name, value=value, where=where), stacklevel=2)
     settings = {"hidden_width": width // 2 if shared else width, **recurrent}
     return Model(
         "birnn_encoder",
@@ -116,6 +120,7 @@ def _forward(
     if not lengths.sum():
         return [ops.alloc2f(0, model.get_dim("nO")) for _ in Xs], lambda dYs: Xs
     X = ops.flatten(Xs)
+    check_width(X.shape[1], model.get_dim("nI"), name=model.name)
     Y, backprop_module = run_module(model, X, lengths, is_train=is_train, output=output)
 
     def backprop(dYs: List[Floats2d]) -> List[Floats2d]:

@@ -9,7 +9,7 @@ from spacy.tokens import Doc
 from thinc.api import Linear, Maxout, Model, SparseLinear_v2, chain, with_cpu, zero_init
 from thinc.types import Floats1d, Floats2d, Floats3d, Ints1d
 
-from ..checks import POOLINGS, check_choice, check_count, check_positive
+from ..checks import POOLINGS, check_choice, check_count, check_positive, check_width
 from ..errors import BirnnError, Errors
 from .encoder import with_self_attention
 from .ops import with_torch_product
@@ -199,6 +199,7 @@ def _forward_pooling(
     ops: Any = model.ops
     lengths = np.array([len(X) for X in Xs], dtype="int64")
     X = ops.flatten(Xs) if len(Xs) else ops.alloc2f(0, model.get_dim("nI"))
+    check_width(X.shape[1], model.get_dim("nI"), name=model.name)
     (pooled, weights), backprop_module = run_module(model, X, lengths, is_train=is_train)
     attention = None if weights is None else ops.unflatten(weights, lengths)
 

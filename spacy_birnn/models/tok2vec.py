@@ -4,7 +4,7 @@ from typing import Optional
 
 from spacy.ml.models.tok2vec import build_Tok2Vec_model
 
-from ..checks import check_positive, check_rate
+from ..checks import check_positive, check_rate, check_recurrent
 from .chars import build_char_rnn
 from .embed import build_word_char_embed
 from .encoder import build_birnn_encoder
@@ -50,6 +50,17 @@ def build_birnn_tok2vec(
     RAISES (ValueError): E001, E002, E003 for impossible settings.
     """
     where = "spacy-birnn.BiRNNTok2Vec.v1"
+    check_positive("width", width, where=where)
+    check_recurrent(
+        where=where,
+        depth=depth,
+        cell=cell,
+        direction=direction,
+        merge=merge,
+        stack=stack,
+        dropout=dropout,
+        locked_dropout=locked_dropout,
+    )
     check_positive("embed_rows", embed_rows, where=where)
     check_positive("embed_width", embed_width, where=where)
     check_rate("word_dropout", word_dropout, where=where)
@@ -71,7 +82,8 @@ def build_birnn_tok2vec(
             direction=direction,
             merge=merge,
             stack=stack,
-            dropout=dropout,
+            # With one layer it is for the characters alone
+            dropout=dropout if depth > 1 else None,
             locked_dropout=locked_dropout,
         ),
     )

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optio
 import numpy as np
 import srsly
 from spacy.pipeline import TrainablePipe
+from spacy.pipeline.tok2vec import Tok2VecListener
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from thinc.api import Optimizer, set_dropout_rate
@@ -92,8 +93,11 @@ class BiRNNPipe(TrainablePipe):
     ) -> Dict[str, float]:
         """Pull the model back to what it predicted when training was resumed, against forgetting:
         the loss is the divergence of its distribution from the earlier one. For the arguments and
-        errors see `update`; the annotation is not looked at."""
+        errors see `update`; the annotation is not looked at. RAISES (ValueError): E019 with a
+        tok2vec that is shared."""
         validate_examples(examples, f"{type(self).__name__}.rehearse")
+        if any(isinstance(node, Tok2VecListener) for node in self.model.walk()):
+            raise BirnnError(Errors.E019.format(name=self.name))
         teacher = self._rehearsal_model
         docs = [eg.predicted for eg in examples] if teacher is not None else []
 

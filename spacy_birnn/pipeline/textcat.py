@@ -6,7 +6,7 @@ import numpy as np
 from spacy.language import Language
 from spacy.pipeline import MultiLabel_TextCategorizer, TextCategorizer
 from spacy.tokens import Doc
-from spacy.training import Example, validate_examples
+from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
@@ -279,7 +279,21 @@ class TextClassifier(BiRNNPipe):
             for label in labels:
                 value = eg.reference.cats.get(label, 0.0)
                 if value not in (0.0, 1.0):
-                    raise BirnnError(Errors.E037.format(name=self.name, label=label, value=value))
+                    values = {**self._place(eg), "label": label, "value": value}
+                    raise BirnnError(Errors.E037.format(**values))
+
+    def _check_numbers(self, get_examples: Callable[[], Iterable[Example]]) -> None:
+        """spaCy turns what is annotated into numbers at once. RAISES (ValueError): E037."""
+        for eg in get_examples():
+            cats: Dict[str, Any] = eg.reference.cats
+            for label, value in cats.items():
+                if not isinstance(value, (int, float)):
+                    values = {**self._place(eg), "label": label, "value": value}
+                    raise BirnnError(Errors.E037.format(**values))
+
+    def _place(self, eg: Example) -> Dict[str, str]:
+        """Where something is wrong, for messages."""
+        return {"name": self.name, "text": repr(eg.reference.text)}
 
     def _has_other(self, cats: Dict[str, float]) -> bool:
         """Whether a label is right that is not its own."""
@@ -336,6 +350,8 @@ class BiRNNTextCategorizer(TextClassifier, TextCategorizer):
             cannot be learned from.
         """
         self._check_labels(labels)
+        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        self._check_numbers(get_examples)
         self.void_calibration()
         super().initialize(get_examples, nlp=nlp, labels=labels, positive_label=positive_label)
         self._check_data(get_examples)
@@ -354,7 +370,7 @@ class BiRNNTextCategorizer(TextClassifier, TextCategorizer):
             has_other = self._has_other(cats)
             right = [bool(cats.get(label, False)) for label in self.labels]
             if sum(right) > 1:
-                raise BirnnError(Errors.E036.format(name=self.name, value=cats))
+                raise BirnnError(Errors.E036.format(**self._place(eg), value=cats))
             if any(right):
                 row[:] = right
             elif has_other:
@@ -364,7 +380,7 @@ class BiRNNTextCategorizer(TextClassifier, TextCategorizer):
                 # It is one of those that are not marked as wrong
                 row[:] = [label not in cats for label in self.labels]
                 if not row.any():
-                    raise BirnnError(Errors.E035.format(name=self.name, value=cats))
+                    raise BirnnError(Errors.E035.format(**self._place(eg), value=cats))
         return mask
 
     def is_known(self, gold: np.ndarray) -> np.ndarray:
@@ -413,6 +429,8 @@ class BiRNNMultiLabelTextCategorizer(TextClassifier, MultiLabel_TextCategorizer)
     ) -> None:
         """Initialize the labels and the model. For the arguments see `BiRNNTextCategorizer`."""
         self._check_labels(labels)
+        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        self._check_numbers(get_examples)
         self.void_calibration()
         super().initialize(get_examples, nlp=nlp, labels=labels)
         self._check_data(get_examples)

@@ -100,3 +100,10 @@ def test_an_odd_width_is_possible_unless_it_is_shared(settings):
 def test_initialization_needs_a_sample():
     with pytest.raises(ValueError, match="BIRNN-E015.*birnn_encoder"):
         build_birnn_encoder(width=8).initialize()
+
+
+@pytest.mark.parametrize("setting", [{"dropout": 0.3}, {"stack": "independent"}])
+def test_settings_without_effect_are_named(setting):
+    with pytest.warns(UserWarning, match=f"BIRNN-W013.*{next(iter(setting))}.*depth = 1"):
+        build_birnn_encoder(width=4, depth=1, **setting)
+    build_birnn_encoder(width=4, depth=2, **setting)

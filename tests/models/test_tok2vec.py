@@ -249,3 +249,8 @@ def test_every_option_can_be_set(nlp, tiny_tok2vec, make_examples, fit):
     first = fit(nlp, make_examples(nlp), steps=1)
     last = fit(nlp, make_examples(nlp), steps=20)
     assert last["birnn_tagger"] < first["birnn_tagger"]
+
+
+def test_an_impossible_cell_is_blamed_on_the_block_that_has_it():
+    with pytest.raises(BirnnError, match="BIRNN-E001.*'cell'.*'LSTM'.*BiRNNTok2Vec"):
+        build_birnn_tok2vec(cell="LSTM")

@@ -1220,3 +1220,42 @@ def test_a_setting_is_saved_and_one_that_is_overridden_at_load_counts(case, trai
     assert getattr(again.get_pipe("pipe"), name) == value
     again.to_disk(tmp_path)
     assert getattr(spacy.load(tmp_path).get_pipe("pipe"), name) == value
+
+
+# A shared tok2vec
+
+
+@pytest.fixture
+def shared(case, tiny_tok2vec):
+    """Makes a pipeline whose component listens to a shared tok2vec."""
+    if not case.in_context:
+        pytest.skip("it has no tok2vec")
+
+    def make(width):
+        nlp = spacy.blank("xx")
+        nlp.add_pipe("tok2vec", config={"model": tiny_tok2vec})
+        listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": width}
+        model = {**case.settings.get("model", {}), "tok2vec": listener}
+        nlp.add_pipe(case.factory, name="pipe", config={**case.settings, "model": model})
+        return nlp
+
+    return make
+
+
+def test_a_listener_of_another_width_is_named(shared, tiny_tok2vec, make_examples):
+    nlp = shared(width=tiny_tok2vec["width"] + 2)
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    found = f"{tiny_tok2vec['width'] + 2}, but gets some of width {tiny_tok2vec['width']}"
+    with pytest.raises(BirnnError, match=f"BIRNN-E018.*{found}"):
+        nlp.update(examples)
+
+
+def test_rehearsal_with_a_shared_tok2vec_is_refused(case, shared, tiny_tok2vec, make_examples):
+    skip_unless_it_scores_labels(case)
+    nlp = shared(width=tiny_tok2vec["width"])
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    nlp.resume_training()
+    with pytest.raises(BirnnError, match="BIRNN-E019.*pipe.*replace_listeners"):
+        nlp.rehearse(examples)

@@ -426,3 +426,11 @@ def test_it_cannot_predict_before_it_is_initialized(nlp, tiny_tok2vec, factory):
     textcat = nlp.add_pipe(factory, config={"model": {"tok2vec": tiny_tok2vec}})
     with pytest.raises(ValueError, match="BIRNN-E010"):
         textcat.predict([nlp.make_doc("Anna flew")])
+
+
+@pytest.mark.parametrize("factory", PIPES)
+def test_text_as_the_value_of_a_category_is_named(nlp, tiny_tok2vec, factory):
+    nlp.add_pipe(factory, config={"model": {"tok2vec": tiny_tok2vec}})
+    examples = examples_with(nlp, {"A": 1.0, "B": 0.0}, {"A": "negative", "B": 1.0})
+    with pytest.raises(BirnnError, match="BIRNN-E037.*'A'.*'negative' in the document '"):
+        nlp.initialize(lambda: examples)
