@@ -201,7 +201,9 @@ def lemmas(seed: int, *, attention: bool, steps: int = 400) -> dict[str, Any]:
     """Train an encoder-decoder to write lemmas. RETURNS (dict): Its accuracy on the words of the
     test part that training did not have, for words of 4 and 5 characters, of 6 and 7, and so on."""
     nlp = spacy.blank("en")
-    config = {"lookup": False, "model": {"attention": attention, "width": WIDTH}}
+    # Only with attention could words be hallucinated: attention is to be the only difference
+    model = {"attention": attention, "width": WIDTH, "hallucinate": 0.0}
+    config = {"lookup": False, "threshold": 0.0, "model": model}
     nlp.add_pipe("birnn_lemmatizer", config=config)
     texts = corpus()
     examples = given_tokens(nlp, texts["train"])

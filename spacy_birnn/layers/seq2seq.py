@@ -60,12 +60,15 @@ class CharSeq2Seq(nn.Module):
     training the recurrence and the attention run over all steps at once. The bias b of a distance
     starts so that character t is copied to place t: untrained, the output resembles the word.
 
-    Characters are embedded by their code points modulo `rows`, and copied whether they are in the
-    alphabet or not. Only those of the alphabet can be written where the word does not have them.
+    Each character of the alphabet has an embedding of its own. All others share `rows` of them, by
+    their code points modulo `rows`: none is taken for one of the alphabet. Characters are copied
+    whether they are in the alphabet or not. Only those of the alphabet can be written where the
+    word does not have them.
 
     condition_width (int): Width of the vector that comes with each word, at least 0.
     alphabet (List[int]): Distinct code points that can be generated.
-    rows (int): Rows of the character table. Recommended: 256 to 8192, more for large scripts.
+    rows (int): Embeddings of characters that are not in the alphabet. Recommended: 256 to 8192,
+        more for large scripts.
     char_width (int): Width of a character's embedding. Recommended: 32 to 128.
     width (int): Width of the states, half of it from each direction of the encoder; even.
         Recommended: 64 to 256.
@@ -96,7 +99,7 @@ class CharSeq2Seq(nn.Module):
         self.attention = attention
         chars = torch.tensor([END, *sorted(alphabet)])
         self.register_buffer("alphabet", chars, persistent=False)
-        self.embed = nn.Embedding(1 + rows, char_width)
+        self.embed = nn.Embedding(len(chars) + rows, char_width)
         nn.init.uniform_(self.embed.weight, -0.1, 0.1)
         self.encoder = BiRNN(
             char_width, width // 2, cell=cell, depth=depth, dropout=dropout, locked_dropout=dropout
@@ -228,7 +231,9 @@ class CharSeq2Seq(nn.Module):
         return torch.cat([self._embed(before), source.summary[words]], dim=1)
 
     def _embed(self, chars: Tensor) -> Tensor:
-        return self.embed(torch.where(chars == START, 0, 1 + chars % self.rows))
+        # The place of END, which is never read, is that of START
+        places = self._classes(torch.where(chars == START, END, chars))
+        return self.embed(torch.where(places < 0, len(self.alphabet) + chars % self.rows, places))
 
     def _classes(self, chars: Tensor) -> Tensor:
         """The place of each character in the alphabet, -1 if it is not there."""

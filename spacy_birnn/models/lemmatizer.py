@@ -1,9 +1,9 @@
 """The character encoder-decoder that writes lemmas."""
 
+from difflib import SequenceMatcher
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
-from spacy.attrs import ORTH
 from spacy.ml.featureextractor import FeatureExtractor
 from spacy.tokens import Doc
 from thinc.api import HashEmbed, Model, chain, concatenate, with_array, xp2torch
@@ -23,6 +23,7 @@ ATTR_ROWS = 2000
 ATTR_DROPOUT = 0.2
 # Places of the filter that remembers the values of training
 FILTER_SIZE = 2**16
+N_CODE_POINTS = 0x110000
 
 
 def build_lemmatizer(
@@ -34,6 +35,7 @@ def build_lemmatizer(
     cell: str = "gru",
     attention: bool = True,
     dropout: Optional[float] = None,
+    hallucinate: float = 0.2,
     tok2vec: Optional[DocsToVectors] = None,
 ) -> Lemmatizer:
     """Write the lemma of a token from its characters (see `layers.seq2seq.CharSeq2Seq`), and from
@@ -43,14 +45,20 @@ def build_lemmatizer(
 
     width (int): Width of the encoder's and the decoder's states, even. Recommended: 64 to 256.
     char_width (int): Width of a character's embedding. Recommended: 32 to 128.
-    rows (int): Rows of the character table; a character's row is its code point modulo `rows`.
-        Recommended: 256 to 8192, more for large scripts.
+    rows (int): Embeddings for all characters that no lemma of training has, shared by those whose
+        code points are equal modulo `rows`. Recommended: 256 to 8192, more for large scripts.
     depth (int): Number of layers of the encoder. Recommended: 1 or 2.
     cell (str): "rnn", "gru" or "lstm".
     attention (bool): Whether the decoder looks at the characters it copies. Without, it cannot copy
         any that no lemma of training has, and it needs much more data.
     dropout (Optional[float]): Dropout on what the encoder and the decoder read and put out. null
         follows [training] dropout. Recommended: 0.2 to 0.4.
+    hallucinate (float): Share of the words in training whose stem is replaced by random characters,
+        in the form and in the lemma (Anastasopoulos and Neubig 2019,
+        https://arxiv.org/abs/1908.05838). So the model learns that a stem is copied, whatever it
+        is: what is unlike all words of training, such as a code, keeps its form. Without attention
+        it cannot, and none is replaced. Recommended: 0.1 to 0.4, 0 for languages whose stems change
+        within.
     tok2vec (Optional[Model[List[Doc], List[Floats2d]]]): Token vectors in context, for lemmas that
         depend on it. null for none: then each form with the same attributes is decoded once and
         kept, which is much faster.
@@ -67,6 +75,7 @@ def build_lemmatizer(
         check_positive(name, value, where=where, even=name == "width")
     check_choice("cell", cell, KERNEL_CELLS, where=where)
     check_rate("dropout", dropout, where=where, or_null=True)
+    check_rate("hallucinate", hallucinate, where=where)
     settings.update(cell=cell, attention=attention, dropout=dropout)
     condition = _attributes()
     if tok2vec is not None:
@@ -75,7 +84,12 @@ def build_lemmatizer(
         "lemmatizer",
         _forward,
         init=_init,
-        attrs={"dropout_rate": 0.0, "in_context": tok2vec is not None, "decode": decode},
+        attrs={
+            "dropout_rate": 0.0,
+            "hallucinate": hallucinate if attention else 0.0,
+            "in_context": tok2vec is not None,
+            "decode": decode,
+        },
         layers=[condition],
         dims={"nO": None},
         shims=[TorchShim("lemmatizer", "seq2seq.CharSeq2Seq", settings)],
@@ -151,7 +165,12 @@ def _forward(model: Lemmatizer, X: LemmaBatch, is_train: bool) -> Tuple[Floats1d
     condition, backprop_condition = _condition(model, docs, tokens, is_train)
     log_p: Floats1d = model.ops.alloc1f(0)
     if lemmas:
-        words, targets = _characters(_forms(docs, tokens)), _characters(lemmas)
+        pairs = list(zip(_forms(docs, tokens), lemmas))
+        if is_train:
+            pairs = _hallucinated(
+                pairs, torch_shim(model).cfg["alphabet"], model.attrs["hallucinate"]
+            )
+        words, targets = (_characters(list(side)) for side in zip(*pairs))
         log_p, backprop_module = run_module(model, condition, *words, *targets, is_train=is_train)
 
     def backprop(d_log_p: Floats1d) -> LemmaBatch:
@@ -162,31 +181,68 @@ def _forward(model: Lemmatizer, X: LemmaBatch, is_train: bool) -> Tuple[Floats1d
     return log_p, backprop
 
 
+def _hallucinated(
+    pairs: List[Tuple[str, str]], alphabet: List[int], rate: float
+) -> List[Tuple[str, str]]:
+    """Replace the stem in a random share of the pairs of form and lemma. The stem is the longest
+    string that both share, if it is more than half of the lemma. The new one has about its length,
+    and characters of the alphabet or, as often, any.
+
+    alphabet (List[int]): Code points.
+    """
+    pairs = list(pairs)
+    for i in np.flatnonzero(np.random.random(len(pairs)) < rate):
+        form, lemma = pairs[i]
+        start, lemma_start, size = SequenceMatcher(None, form, lemma, False).find_longest_match()
+        if 2 * size > len(lemma):
+            any_ = np.random.random() < 0.5
+            length = np.random.randint(1, 2 * size + 1)
+            stem = "".join(map(chr, np.random.choice(N_CODE_POINTS if any_ else alphabet, length)))
+            pairs[i] = (
+                form[:start] + stem + form[start + size :],
+                lemma[:lemma_start] + stem + lemma[lemma_start + size :],
+            )
+    return pairs
+
+
 def decode(
-    model: Lemmatizer, docs: List[Doc], tokens: Ints1d, limits: Ints1d, *, beam_width: int
+    model: Lemmatizer,
+    docs: List[Doc],
+    tokens: Ints1d,
+    limits: Ints1d,
+    *,
+    beam_width: int,
+    threshold: float,
 ) -> List[Optional[str]]:
     """Write the lemmas of some tokens, each distinct one once if they do not depend on context.
 
     tokens (Ints1d): The tokens, numbered through all documents.
     limits (Ints1d): The most characters that each lemma may have. It depends on the form alone.
     beam_width (int): Beginnings of a lemma that are kept while writing; 1 is greedy.
-    RETURNS (List[Optional[str]]): The lemmas; None where none came to an end.
+    threshold (float): The least probability of a lemma, from 0 to 1.
+    RETURNS (List[Optional[str]]): The lemmas; None where none came to an end, or the one that did
+        is less probable than the threshold.
     """
     if model.attrs["in_context"]:
-        return _decode(model, docs, tokens, limits, beam_width)
+        return _decode(model, docs, tokens, limits, beam_width, threshold)
     ids = np.concatenate([doc.to_array(["ORTH", *ATTRS]) for doc in docs])[tokens]
-    keys = [(beam_width, *key) for key in ids.tolist()]
+    keys = [(beam_width, threshold, *key) for key in ids.tolist()]
 
     def write(places: List[int]) -> np.ndarray:
         lemmas = np.empty(len(places), dtype=object)
-        lemmas[:] = _decode(model, docs, tokens[places], limits[places], beam_width)
+        lemmas[:] = _decode(model, docs, tokens[places], limits[places], beam_width, threshold)
         return lemmas
 
     return torch_shim(model).memo.look_up(keys, write).tolist()
 
 
 def _decode(
-    model: Lemmatizer, docs: List[Doc], tokens: Ints1d, limits: Ints1d, beam_width: int
+    model: Lemmatizer,
+    docs: List[Doc],
+    tokens: Ints1d,
+    limits: Ints1d,
+    beam_width: int,
+    threshold: float,
 ) -> List[Optional[str]]:
     shim = torch_shim(model)
     module = shim.module
@@ -197,7 +253,10 @@ def _decode(
         outputs = module.search(condition_, chars, lengths, limits, beam_width=beam_width)
     if not np.isfinite([o.score for o in outputs]).all():
         raise BirnnError(Errors.E022.format(name=model.name))
-    return [None if o.chars is None else "".join(map(chr, o.chars)) for o in outputs]
+    return [
+        None if o.chars is None or np.exp(o.score) < threshold else "".join(map(chr, o.chars))
+        for o in outputs
+    ]
 
 
 def _condition(
@@ -217,8 +276,8 @@ def _condition(
 
 
 def _forms(docs: List[Doc], tokens: Ints1d) -> List[str]:
-    orths = np.concatenate([doc.to_array(ORTH) for doc in docs])[tokens]
-    return [docs[0].vocab.strings[orth] for orth in orths]
+    forms = [token.text for doc in docs for token in doc]
+    return [forms[i] for i in tokens]
 
 
 def _characters(words: List[str]) -> Tuple[np.ndarray, np.ndarray]:

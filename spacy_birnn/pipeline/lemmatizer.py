@@ -13,7 +13,7 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model, Optimizer, set_dropout_rate
 from thinc.types import Floats1d
 
-from ..checks import check_flag, check_positive
+from ..checks import check_flag, check_positive, check_probability
 from ..errors import BirnnError, Errors, ReportOnce, Warnings
 from .base import BiRNNPipe, Setting
 
@@ -31,6 +31,7 @@ LEMMATIZER_MODEL = Config().from_str(default_model_config)["model"]
         "model": LEMMATIZER_MODEL,
         "lookup": True,
         "beam_width": 1,
+        "threshold": 0.4,
         "max_chars": 50,
         "overwrite": False,
         "scorer": {"@scorers": "spacy.lemmatizer_scorer.v1"},
@@ -43,6 +44,7 @@ def make_birnn_lemmatizer(
     model: Model,
     lookup: bool,
     beam_width: int,
+    threshold: float,
     max_chars: int,
     overwrite: bool,
     scorer: Optional[Callable],
@@ -54,6 +56,7 @@ def make_birnn_lemmatizer(
         name,
         lookup=lookup,
         beam_width=beam_width,
+        threshold=threshold,
         max_chars=max_chars,
         overwrite=overwrite,
         scorer=scorer,
@@ -62,7 +65,8 @@ def make_birnn_lemmatizer(
 
 class BiRNNLemmatizer(BiRNNPipe):
     """Sets `token.lemma`. Forms that the training data had with one lemma only are looked up; the
-    lemmas of all others are written by the model, which may copy characters that it never saw.
+    lemmas of all others are written by the model, which may copy characters that it never saw. A
+    form whose lemma the model finds improbable is its own lemma.
 
     Its labels are the characters of the lemmas in the training data.
 
@@ -73,6 +77,9 @@ class BiRNNLemmatizer(BiRNNPipe):
         is looked up with its part of speech, if an earlier component has set it and that decides.
     beam_width (int): Beginnings of a lemma that are kept while writing. 1 is greedy. Recommended: 1
         to 5; slower in proportion.
+    threshold (float): The least probability of a lemma that the model writes, from 0 to 1. A form
+        that has none as probable is its own lemma. Recommended: 0 to 0.5; less for languages that
+        inflect most words.
     max_chars (int): A longer form that cannot be looked up is its own lemma. Recommended: 30 to
         100.
     overwrite (bool): Whether to replace lemmas that are already set.
@@ -83,6 +90,7 @@ class BiRNNLemmatizer(BiRNNPipe):
     lookup = Setting(check_flag)
     beam_width = Setting(check_positive)
     max_chars = Setting(check_positive)
+    threshold = Setting(check_probability)
     overwrite = Setting(check_flag)
 
     def __init__(
@@ -93,6 +101,7 @@ class BiRNNLemmatizer(BiRNNPipe):
         *,
         lookup: bool = True,
         beam_width: int = 1,
+        threshold: float = 0.4,
         max_chars: int = 50,
         overwrite: bool = False,
         scorer: Optional[Callable] = None,
@@ -100,7 +109,16 @@ class BiRNNLemmatizer(BiRNNPipe):
         if "decode" not in model.attrs:
             raise BirnnError(Errors.E041.format(name=name, found=model.name))
         settings = {"lookup": lookup, "beam_width": beam_width, "max_chars": max_chars}
-        super().__init__(vocab, model, name, labels=[], table={}, overwrite=overwrite, **settings)
+        super().__init__(
+            vocab,
+            model,
+            name,
+            labels=[],
+            table={},
+            threshold=threshold,
+            overwrite=overwrite,
+            **settings,
+        )
         self.scorer = scorer
         self._report_strange = ReportOnce(Warnings.W003)
         self._configure()
@@ -177,12 +195,11 @@ class BiRNNLemmatizer(BiRNNPipe):
                 limits.append(_longest_lemma(token.text))
             lemmas.append(lemma or token.text)
         if tokens:
-            decode, beam_width = self.model.attrs["decode"], self.cfg["beam_width"]
-            written = decode(
-                self.model, docs, np.array(tokens), np.array(limits), beam_width=beam_width
-            )
+            decode = self.model.attrs["decode"]
+            settings = {key: self.cfg[key] for key in ("beam_width", "threshold")}
+            written = decode(self.model, docs, np.array(tokens), np.array(limits), **settings)
             for i, lemma in zip(tokens, written):
-                # One that is empty or has no end is none
+                # One that is empty, improbable or without an end is none
                 lemmas[i] = lemma or lemmas[i]
         rest = iter(lemmas)
         return [list(islice(rest, len(doc))) for doc in docs]

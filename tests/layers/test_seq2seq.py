@@ -57,8 +57,12 @@ def all_outputs(letters, longest):
 def log_p_by_hand(model, word, target):
     """The formula, one character after the other."""
 
+    alphabet = ["", *(chr(code) for code in model.alphabet[1:].tolist())]
+
     def embed(chars):
-        return model.embed(torch.tensor([0 if c is None else 1 + ord(c) % 50 for c in chars]))
+        known = {None: 0, **{char: i for i, char in enumerate(alphabet)}}
+        rows = [known[c] if c in known else len(alphabet) + ord(c) % 50 for c in chars]
+        return model.embed(torch.tensor(rows))
 
     states, final = model.encoder(embed(word), np.array([len(word)]))
     summary = torch.tanh(model.summarize(torch.cat([final, conditions([word])], dim=1)))
@@ -67,7 +71,6 @@ def log_p_by_hand(model, word, target):
         before = embed([None, *target[:t]])
         X = torch.cat([before, summary.expand(t + 1, -1)], dim=1)
         h = model.decoder(X, np.array([t + 1]))[0][-1]
-        alphabet = ["", *(chr(code) for code in model.alphabet[1:].tolist())]
         char = target[t] if t < len(target) else ""
         p = torch.tensor(0.0)
         gate, mixed = 0.0, h
@@ -175,6 +178,17 @@ def test_of_equal_scores_the_first_character_wins(beam_width):
 def test_only_copying_gives_a_character_that_is_not_in_the_alphabet():
     with_attention, without = make(scale=0.1), make(scale=0.1, attention=False)
     assert log_p(with_attention, ["xx"], ["x"])[0] > -10 > log_p(without, ["xx"], ["x"])[0]
+
+
+def test_no_other_character_is_taken_for_one_of_the_alphabet():
+    model = make()
+    # With 50 rows each is in the row of the one before it
+    like_a, like_x = chr(ord("a") + 50), chr(ord("x") + 50)
+    words = [f"b{char}" for char in ("a", like_a, "x", like_x)]
+    condition = torch.zeros((4, 3))
+    states = model.encode(condition, *code_points(words)).states
+    assert not torch.allclose(states[0], states[1])
+    torch.testing.assert_close(states[2], states[3])
 
 
 def test_every_parameter_has_a_gradient_and_dropout_is_random():

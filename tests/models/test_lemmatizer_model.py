@@ -24,10 +24,11 @@ def initialized(nlp, **settings):
     return model
 
 
-def decode(model, docs, beam_width=1):
+def decode(model, docs, beam_width=1, threshold=0.0):
     tokens = np.arange(sum(len(doc) for doc in docs))
     limits = np.array([6 * len(token) for doc in docs for token in doc])
-    return model.attrs["decode"](model, docs, tokens, limits, beam_width=beam_width)
+    settings = {"beam_width": beam_width, "threshold": threshold}
+    return model.attrs["decode"](model, docs, tokens, limits, **settings)
 
 
 def log_p(model, docs, tokens=(0, 1), lemmas=("run", "run")):
@@ -50,7 +51,16 @@ def tok2vec(tiny_tok2vec):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"width": 7}, {"char_width": 0}, {"rows": 0}, {"depth": 0}, {"cell": "x"}, {"dropout": 1.0}],
+    [
+        {"width": 7},
+        {"char_width": 0},
+        {"rows": 0},
+        {"depth": 0},
+        {"cell": "x"},
+        {"dropout": 1.0},
+        {"hallucinate": 1.0},
+        {"hallucinate": None},
+    ],
     ids=str,
 )
 def test_impossible_settings_are_refused(settings):
@@ -96,9 +106,9 @@ def test_each_distinct_word_is_decoded_once(nlp, monkeypatch):
     seen = []
     written = lemmatizer._decode
 
-    def count(model, docs, tokens, limits, beam_width):
+    def count(model, docs, tokens, *settings):
         seen.append(len(tokens))
-        return written(model, docs, tokens, limits, beam_width)
+        return written(model, docs, tokens, *settings)
 
     monkeypatch.setattr(lemmatizer, "_decode", count)
     model, docs = initialized(nlp), [make_doc(nlp), make_doc(nlp)]
@@ -107,13 +117,45 @@ def test_each_distinct_word_is_decoded_once(nlp, monkeypatch):
     assert decode(model, docs) == expected and seen == [3]
     decode(model, [make_doc(nlp, ["VERB"] * 5)])
     decode(model, docs, beam_width=2)
-    assert seen == [3, 3, 3]
+    decode(model, docs, threshold=0.1)
+    assert seen == [3, 3, 3, 3]
     train(model, docs, steps=1)
     decode(model, docs)
-    assert seen == [3, 3, 3, 3]
+    assert seen == [3, 3, 3, 3, 3]
     monkeypatch.setattr(Memo, "SIZE", 4)
     more = [Doc(nlp.vocab, words=["one", "two"]), make_doc(nlp)]
-    assert decode(model, more)[2:] == decode(model, docs)[:5] and seen[4:] == [5]
+    assert decode(model, more)[2:] == decode(model, docs)[:5] and seen[5:] == [5]
+
+
+@pytest.mark.parametrize("beam_width", [1, 3])
+def test_what_is_less_probable_than_the_threshold_is_none(nlp, beam_width):
+    model = initialized(nlp)
+    docs = [make_doc(nlp)]
+    train(model, docs, steps=20)
+    lemmas = decode(model, docs, beam_width)
+    p = np.exp(log_p(model, docs, range(len(WORDS)), lemmas))
+    assert len(set(p.round(4))) == 3
+    for threshold in (0.0, p.min() * 1.01, p.max() * 0.99, 1.0):
+        expected = [lemma if known >= threshold else None for lemma, known in zip(lemmas, p)]
+        assert decode(model, docs, beam_width, threshold) == expected
+
+
+def test_hallucinated_words_keep_what_form_and_lemma_do_not_share():
+    pairs = [("Foxes", "fox"), ("talked", "talk"), ("x", "x"), ("went", "go"), ("mice", "mouse")]
+    alphabet = [ord(char) for char in "xyz"]
+    np.random.seed(0)
+    made = [lemmatizer._hallucinated(pairs, alphabet, 0.5) for _ in range(200)]
+    foxes, talked, x, *others = ([words[i] for words in made] for i in range(len(pairs)))
+    assert all(form == "F" + lemma[1:] + "es" and lemma[0] == "f" for form, lemma in foxes)
+    assert all(form == lemma + "ed" for form, lemma in talked)
+    assert all(form == lemma for form, lemma in x)
+    # They have no stem
+    assert others == [[pair] * 200 for pair in pairs[3:]]
+    stems = [lemma for _, lemma in talked if lemma != "talk"]
+    assert 60 < len(stems) < 140
+    assert 20 < sum(set(stem) <= set("xyz") for stem in stems) < len(stems) - 20
+    assert {len(stem) for stem in stems} == set(range(1, 9))
+    assert lemmatizer._hallucinated(pairs, alphabet, 0.0) == pairs
 
 
 def test_it_is_saved_with_its_alphabet(nlp, weights, same):

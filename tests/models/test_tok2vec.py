@@ -8,6 +8,9 @@ from spacy.training import Example
 from spacy.vectors import Vectors
 from thinc.api import Adam
 
+from spacy_birnn.errors import BirnnError
+from spacy_birnn.models.tok2vec import build_birnn_tok2vec
+
 LISTENER = {"@architectures": "spacy.Tok2VecListener.v1", "width": 16}
 CNN = {
     "@architectures": "spacy.MaxoutWindowEncoder.v2",

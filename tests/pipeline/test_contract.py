@@ -77,9 +77,10 @@ TEXTCAT: Dict[str, Any] = {
     "of_tokens": False,
     "other_model": "BIRNN-E031.*TextClassifier",
 }
-# Its labels are characters, and it writes others too
+# Its labels are characters, and it writes others too. A few words are learnt by heart
+LEMMATIZER_MODEL = {"width": 32, "char_width": 16, "rows": 200, "hallucinate": 0.0}
 LEMMATIZER: Dict[str, Any] = {
-    "settings": {"lookup": False, "model": {"width": 32, "char_width": 16, "rows": 200}},
+    "settings": {"lookup": False, "model": LEMMATIZER_MODEL},
     "read": read_lemmas,
     "scores_labels": False,
     "other_model": "BIRNN-E041.*Lemmatizer",

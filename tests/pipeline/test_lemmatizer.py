@@ -8,10 +8,22 @@ import pytest
 import spacy
 from spacy.tokens import Doc
 from spacy.training import Example
+from spacy.vocab import Vocab
 from thinc.api import fix_random_seed
 
-TINY = {"width": 32, "char_width": 16, "rows": 200}
+# The few words of most tests are learnt by heart
+TINY = {"width": 32, "char_width": 16, "rows": 200, "hallucinate": 0.0}
 LEMMAS = {"dogs": "dog", "Dogs": "dog", "cats": "cat", "ran": "run", "walks": "walk", "!": "!"}
+
+# Numbers, codes, capitals, names, symbols, words of other scripts
+ODD = [
+    ["20345", "12:30", "2021-03-04", "1,000,000", "3.14"],
+    ["A380", "B2B", "HTML5", "COVID-19", "v2.0", "@user_1"],
+    ["NASA", "UNICEF", "IBM", "O'Neil", "McDonald", "iPhone"],
+    # The last is in the row of a with 200 rows
+    ["\U0001f600", "\U0001f44d\U0001f3ff", "\u2192", ":-)", chr(ord("a") + 200 * 600)],
+    ["\u041c\u043e\u0441\u043a\u0432\u0430", "\u6771\u4eac", "\u03b1\u03b2\u03b3"],
+]
 
 
 def make(**config):
@@ -39,11 +51,13 @@ def plural(fit):
     """Has learnt from many made-up words, none with a x, y or z, to leave out the s at the end."""
     fix_random_seed(0)
     rng = random.Random(0)
-    nlp = make(lookup=False)
-    stems = ["".join(rng.choices("abcdefgh", k=rng.randint(2, 7))) for _ in range(150)]
+    nlp = make(lookup=False, model={"hallucinate": 0.4})
+    stems = ["".join(rng.choices("abcdefgh", k=rng.randint(1, 8))) for _ in range(150)]
     words = [word for stem in stems for word in (stem, stem + "s")]
     examples = [example(nlp, words, [word.removesuffix("s") for word in words])]
-    fit(nlp, examples, steps=80)
+    fit(nlp, examples, steps=120, rate=0.01)
+    for steps, rate in ((60, 0.003), (20, 0.001)):
+        fit(nlp, examples, steps=steps, rate=rate, resume=True)
     return nlp
 
 
@@ -57,6 +71,45 @@ def test_it_writes_what_it_has_not_seen(plural):
 def test_it_copies_characters_that_training_never_showed(plural):
     words = ["zyxs", "x", "yzcabs", "\U0001f44d\U0001f408s", "éabs"]
     assert lemmas_of(plural, words) == [word.removesuffix("s") for word in words]
+
+
+@pytest.mark.parametrize("words", ODD, ids=lambda words: words[0])
+def test_what_is_unlike_all_words_of_training_keeps_its_form(plural, words):
+    assert lemmas_of(plural, words) == words
+
+
+def test_improbable_lemmas_are_not_used(plural, reload):
+    nlp = reload(plural)
+    pipe = nlp.get_pipe("pipe")
+    words = ["cabbages", "heads", "zyxs", "abs"]
+    pipe.cfg["threshold"] = 0.0
+    lemmas = lemmas_of(nlp, words)
+    assert lemmas == [word.removesuffix("s") for word in words]
+    doc = Doc(nlp.vocab, words=words)
+    p = np.exp(pipe.model.predict(([doc], np.arange(4), lemmas)))
+    for threshold in [*p - 0.001, *p + 0.001, 1.0]:
+        pipe.cfg["threshold"] = float(threshold)
+        expected = [
+            lemma if known >= threshold else word for word, lemma, known in zip(words, lemmas, p)
+        ]
+        assert lemmas_of(nlp, words) == expected
+
+
+def test_documents_of_several_vocabs_in_one_batch(fit):
+    nlp = make(lookup=False)
+    vocabs = [nlp.vocab, Vocab(), Vocab()]
+    texts = [["dogs", "ran"], ["cats", "dogs"], ["walks", "!"]]
+    examples = []
+    for vocab, words in zip(vocabs, texts):
+        lemmas = [LEMMAS[word] for word in words]
+        examples.append(Example.from_dict(Doc(vocab, words=words), {"lemmas": lemmas}))
+    fit(nlp, examples, steps=80)
+    pipe = nlp.get_pipe("pipe")
+    docs = [Doc(Vocab(), words=words) for words in texts]
+    for order in (docs, docs[::-1]):
+        pipe.model.shims[0].memo.clear()
+        found = [[token.lemma_ for token in doc] for doc in pipe.pipe(order)]
+        assert found == [[LEMMAS[token.text] for token in doc] for doc in order]
 
 
 def test_batches_do_not_matter(plural, mixed_texts):
@@ -151,7 +204,7 @@ def test_context_decides_where_tok2vec_is_given(fit, tiny_tok2vec):
         example(nlp, ["they", "saw", "it"], ["they", "see", "it"]),
         example(nlp, ["a", "saw", "cuts"], ["a", "saw", "cut"]),
     ]
-    fit(nlp, examples, steps=80)
+    fit(nlp, examples, steps=180, rate=0.005)
     assert lemmas_of(nlp, ["they", "saw", "it"])[1] == "see"
     assert lemmas_of(nlp, ["a", "saw", "cuts"])[1] == "saw"
 
@@ -235,7 +288,9 @@ def test_initializing_again_starts_again():
     nlp.update([example(nlp, ["mice"], ["mouse"])])
 
 
-@pytest.mark.parametrize("settings", [{"beam_width": 0}, {"beam_width": -1}, {"max_chars": 0}])
+@pytest.mark.parametrize(
+    "settings", [{"beam_width": 0}, {"beam_width": -1}, {"max_chars": 0}, {"threshold": 1.5}]
+)
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ValueError, match="BIRNN-E001.*pipe"):
         make(**settings)

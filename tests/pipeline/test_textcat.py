@@ -7,6 +7,8 @@ from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 from thinc.api import Adam
 
+from spacy_birnn.errors import BirnnError
+
 LABELS = ("A", "B", "C")
 PIPES = ["birnn_textcat", "birnn_textcat_multilabel"]
 
