@@ -69,9 +69,10 @@ def check_choice(name: str, value: Any, choices: Sequence[str], *, where: str) -
         raise BirnnError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
 
 
-def check_width(found: int, expected: int, *, name: str) -> None:
-    """RAISES (ValueError): E018 unless vectors have the width that a layer was made for."""
-    if found != expected:
+def check_width(found: int, expected: Optional[int], *, name: str) -> None:
+    """RAISES (ValueError): E018 unless vectors have the width that a layer was made for, if it is
+    known."""
+    if expected is not None and found != expected:
         raise BirnnError(Errors.E018.format(name=name, found=found, expected=expected))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..checks import POOLINGS, check_choice, check_heads, check_positive
+from ..checks import check_heads
 from .packing import invert
 
 PoolingKind = Literal["last", "mean", "max", "attention"]
@@ -25,13 +25,11 @@ class SelfAttention(nn.Module):
 
     width (int): Width of the rows, at least 1.
     heads (int): Number of heads, a divisor of width. Recommended: 1 to 8.
-    RAISES (ValueError): E001 for an impossible value, E030 if the heads cannot share the width.
+    RAISES (ValueError): E030 if the heads cannot share the width, which is known only now.
     """
 
     def __init__(self, width: int, heads: int):
         super().__init__()
-        check_positive("width", width, where="SelfAttention")
-        check_positive("heads", heads, where="SelfAttention")
         check_heads(heads, width, where="SelfAttention")
         self.heads = heads
         self.project = nn.Linear(width, 3 * width)
@@ -81,13 +79,10 @@ class Pooling(nn.Module):
 
     width (int): Width of the rows, at least 1; even for "last".
     kind (str): "last", "mean", "max" or "attention".
-    RAISES (ValueError): E001 for an impossible value.
     """
 
     def __init__(self, width: int, kind: PoolingKind):
         super().__init__()
-        check_choice("kind", kind, POOLINGS, where="Pooling")
-        check_positive("width", width, where="Pooling", even=kind == "last")
         self.kind = kind
         if kind == "attention":
             self.hidden = nn.Linear(width, width)

@@ -1,4 +1,5 @@
-"""The bidirectional recurrent layer."""
+"""The bidirectional recurrent layer. The architectures in `models`, which state its settings, check
+them."""
 
 from typing import Literal, Optional, Tuple
 
@@ -6,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..checks import CellName, check_positive, check_recurrent
+from ..checks import CellName
 from .cells import Plan
 from .dropout import locked_dropout as lock_dropout
 from .recurrent import GridLSTMLayer, RecurrentLayer
@@ -41,7 +42,6 @@ class BiRNN(nn.Module):
         follows the rate given to `forward`.
     locked_dropout (Optional[float]): Locked dropout on the input and on the output, 0 <= rate < 1.
         None follows the rate given to `forward`.
-    RAISES (ValueError): E001 for an impossible value, E002 for a merge of one direction.
     """
 
     def __init__(
@@ -58,18 +58,6 @@ class BiRNN(nn.Module):
         locked_dropout: Optional[float] = None,
     ):
         super().__init__()
-        check_positive("input_width", input_width, where="BiRNN")
-        check_positive("hidden_width", hidden_width, where="BiRNN")
-        check_recurrent(
-            where="BiRNN",
-            depth=depth,
-            cell=cell,
-            direction=direction,
-            merge=merge,
-            stack=stack,
-            dropout=dropout,
-            locked_dropout=locked_dropout,
-        )
         self.reverse = {"both": (False, True), "forward": (False,), "backward": (True,)}[direction]
         self.merge = merge
         self.independent = stack == "independent"

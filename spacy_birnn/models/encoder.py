@@ -120,7 +120,7 @@ def _forward(
     if not lengths.sum():
         return [ops.alloc2f(0, model.get_dim("nO")) for _ in Xs], lambda dYs: Xs
     X = ops.flatten(Xs)
-    check_width(X.shape[1], model.get_dim("nI"), name=model.name)
+    check_width(X.shape[1], model.maybe_get_dim("nI"), name=model.name)
     Y, backprop_module = run_module(model, X, lengths, is_train=is_train, output=output)
 
     def backprop(dYs: List[Floats2d]) -> List[Floats2d]:

@@ -9,7 +9,7 @@ from spacy.tokens import Doc
 from thinc.api import HashEmbed, Model, chain, concatenate, with_array, xp2torch
 from thinc.types import Floats1d, Floats2d, Ints1d, Ints2d
 
-from ..checks import KERNEL_CELLS, check_choice, check_positive, check_rate
+from ..checks import KERNEL_CELLS, check_choice, check_positive, check_rate, check_width
 from ..errors import BirnnError, Errors
 from .features import code_points
 from .torch_wrapper import TorchShim, plain_torch, run_module, torch_shim
@@ -265,6 +265,11 @@ def _condition(
     """The vector of each of some tokens, from its attributes and its context."""
     ops: Any = model.ops
     Ys, backprop_layer = model.layers[0](docs, is_train)
+    Y = ops.flatten(Ys)
+    if model.attrs["in_context"]:
+        expected = model.get_ref("tok2vec").get_dim("nO")
+        of_attributes = torch_shim(model).cfg["condition_width"] - expected
+        check_width(Y.shape[1] - of_attributes, expected, name=model.name)
     rows = ops.asarray1i(tokens, dtype="int64")
 
     def backprop(d_condition: Floats2d) -> List[Doc]:
@@ -272,7 +277,7 @@ def _condition(
         ops.scatter_add(dY, rows, d_condition)
         return backprop_layer(ops.unflatten(dY, [len(doc) for doc in docs]))
 
-    return ops.flatten(Ys)[rows], backprop
+    return Y[rows], backprop
 
 
 def _forms(docs: List[Doc], tokens: Ints1d) -> List[str]:

@@ -86,7 +86,7 @@ def _forward(
     ops: Any = model.ops
     lengths = np.array([len(X) for X in Xs], dtype="int64")
     X = ops.flatten(Xs) if len(Xs) else ops.alloc2f(0, model.get_dim("nI"))
-    check_width(X.shape[1], model.get_dim("nI"), name=model.name)
+    check_width(X.shape[1], model.maybe_get_dim("nI"), name=model.name)
     W = model.get_param("W")
     emissions = (ops.gemm(X, W, trans2=True) + model.get_param("b")) * SCALE
     chain_names = [name for name in model.param_names if name not in ("W", "b")]

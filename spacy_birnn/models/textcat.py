@@ -188,9 +188,11 @@ def _init_pooling(model: Model, X=None, Y=None) -> None:
         model.set_dim("nI", X[0].shape[1], force=True)
     if not model.has_dim("nI"):
         raise BirnnError(Errors.E015.format(name=model.name))
-    width = model.get_dim("nI")
+    width, shim = model.get_dim("nI"), torch_shim(model)
+    # The width of a shared tok2vec is known only now
+    check_positive("width", width, where="tok2vec", even=shim.settings["kind"] == "last")
     model.set_dim("nO", width, force=True)
-    torch_shim(model).build(width=width)
+    shim.build(width=width)
 
 
 def _forward_pooling(
@@ -199,7 +201,7 @@ def _forward_pooling(
     ops: Any = model.ops
     lengths = np.array([len(X) for X in Xs], dtype="int64")
     X = ops.flatten(Xs) if len(Xs) else ops.alloc2f(0, model.get_dim("nI"))
-    check_width(X.shape[1], model.get_dim("nI"), name=model.name)
+    check_width(X.shape[1], model.maybe_get_dim("nI"), name=model.name)
     (pooled, weights), backprop_module = run_module(model, X, lengths, is_train=is_train)
     attention = None if weights is None else ops.unflatten(weights, lengths)
 

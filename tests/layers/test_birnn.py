@@ -244,26 +244,3 @@ def test_locked_dropout_drops_an_output_feature_for_a_whole_sequence():
     dropped = [(part == 0) for part in outputs.split(LENGTHS.tolist()) if len(part)]
     assert all((part == part[0]).all() for part in dropped)
     assert not torch.equal(dropped[0][0], dropped[1][0])
-
-
-@pytest.mark.parametrize(
-    "settings, message",
-    [
-        ({"input_width": 0}, "BIRNN-E001.*input_width.*0"),
-        ({"hidden_width": -8}, "BIRNN-E001.*hidden_width.*-8"),
-        ({"hidden_width": 2.5}, "BIRNN-E001.*hidden_width.*2.5"),
-        ({"depth": 0}, "BIRNN-E001.*depth.*0"),
-        ({"depth": True}, "BIRNN-E001.*depth.*True"),
-        ({"cell": "transformer"}, "BIRNN-E001.*cell.*'rnn', 'gru', 'lstm'.*transformer"),
-        ({"direction": "up"}, "BIRNN-E001.*direction.*up"),
-        ({"merge": "max"}, "BIRNN-E001.*merge.*max"),
-        ({"stack": "apart"}, "BIRNN-E001.*stack.*apart"),
-        ({"merge": "mul", "direction": "forward"}, "BIRNN-E002.*mul.*forward"),
-        ({"dropout": 1.0}, "BIRNN-E001.*dropout.*1.0"),
-        ({"locked_dropout": -0.1}, "BIRNN-E001.*locked_dropout.*-0.1"),
-        ({"merge": "sum", "direction": "forward"}, "BIRNN-E002.*forward"),
-    ],
-)
-def test_impossible_settings_are_named(settings, message):
-    with pytest.raises(ValueError, match=message):
-        BiRNN(**{"input_width": 3, "hidden_width": 4, **settings})

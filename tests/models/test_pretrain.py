@@ -166,7 +166,7 @@ def test_texts_without_neighbours_are_no_loss_and_move_nothing(build, docs, weig
     "settings, tok2vec, message",
     [
         ({"merge": "sum"}, None, "E052.*merge = 'sum'"),
-        ({"merge": "mean", "stack": "independent"}, None, "E052.*merge = 'mean'"),
+        ({**STACKED, "merge": "mean"}, None, "E052.*merge = 'mean'"),
         ({"depth": 2}, None, "E052.*depth = 2 and stack = 'interleaved'"),
         ({}, {**TOK2VEC, "embed": HASHES, "encode": CNN}, "E050.*but got '.*expand_window.*'"),
         ({}, HASHES, "E050.*but got 'extract_features"),
