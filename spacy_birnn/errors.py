@@ -64,6 +64,8 @@ class Errors(metaclass=_WithCodes):
         "label_smoothing = {value} of '{where}' gives the right one of {n} outcomes no more than "
         "each of the others. It must be less than {limit:.3g}; recommended: 0.0 to 0.2."
     )
+    # Documents
+    E007 = "'{name}' needs a list of documents, but got a single one. Write [doc] instead of doc."
     # Weights
     E010 = "'{name}' has no weights yet. Call nlp.initialize() or load a trained pipeline."
     E011 = (
@@ -144,7 +146,7 @@ class Errors(metaclass=_WithCodes):
     )
     E029 = (
         "Can't calibrate '{name}'. The components of the pipeline that can be calibrated: {able}. "
-        "Correct its spelling, or leave it out of 'pipes'."
+        "Correct its spelling, enable it if it is disabled, or leave it out of 'pipes'."
     )
     # Classification and attention
     E030 = (

@@ -113,11 +113,12 @@ class SequenceLabeller(BiRNNPipe):
             probable first, each with its probability; all that are possible if those are fewer
             than k. A labelling is the list of `birnn_ner`'s entities (`Span`), or a label for each
             token. An empty document has one, which is empty.
-        RAISES (ValueError): E001 for an impossible k, E010 before initialization.
+        RAISES (ValueError): E001 for an impossible k, E007 for a single document, E010 before
+            initialization.
         """
         check_positive("k", k, where=self.name)
         self._check_ready()
-        docs = list(docs)
+        docs = self._listed(docs)
         if not docs:
             return []
         found = crf.k_best(self._scores(docs), k, self.allowed_mask(docs))
@@ -233,6 +234,12 @@ class SequenceLabeller(BiRNNPipe):
         scores = self._finite(self.model.predict(docs))
         return self.constrain(scores.tempered(self.cfg["temperature"]))
 
+    def _listed(self, docs: Iterable[Doc]) -> List[Doc]:
+        # A document is an iterable too, of tokens
+        if isinstance(docs, Doc):
+            raise BirnnError(Errors.E007.format(name=self.name))
+        return list(docs)
+
     def _finite(self, scores: SequenceScores) -> SequenceScores:
         if not np.isfinite(scores.emissions.sum()):
             raise BirnnError(Errors.E022.format(name=self.name))
@@ -253,10 +260,10 @@ class TokenLabeller(SequenceLabeller):
         docs (Iterable[Doc]): The documents.
         RETURNS (List[np.ndarray]): For each document an array of shape (tokens, labels), with the
             labels in the order of `labels`. Each row sums to 1.
-        RAISES (ValueError): E010 before initialization.
+        RAISES (ValueError): E007 for a single document, E010 before initialization.
         """
         self._check_ready()
-        docs = list(docs)
+        docs = self._listed(docs)
         if not docs:
             return []
         scores = self._scores(docs)

@@ -867,6 +867,17 @@ def test_the_k_best_of_no_documents(case, trained_once):
     assert trained_once.get_pipe("pipe").k_best([], 3) == []
 
 
+def test_a_single_document_is_no_list_of_documents(case, trained_once):
+    skip_unless_it_labels_tokens(case)
+    pipe = trained_once.get_pipe("pipe")
+    doc = trained_once.make_doc("Anna flew to Oslo")
+    with pytest.raises(BirnnError, match=r"BIRNN-E007.*pipe.*\[doc\]"):
+        pipe.k_best(doc, 3)
+    if hasattr(pipe, "label_probabilities"):
+        with pytest.raises(BirnnError, match="BIRNN-E007.*pipe"):
+            pipe.label_probabilities(doc)
+
+
 def test_asking_for_the_k_best_does_not_touch_the_documents(case, trained_once):
     skip_unless_it_labels_tokens(case)
     doc = trained_once.make_doc("Anna flew to Oslo")
