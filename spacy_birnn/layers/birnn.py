@@ -91,11 +91,11 @@ class BiRNN(nn.Module):
         plan = Plan(lengths, self.reverse, X.device)
         lengths_ = torch.as_tensor(lengths, device=X.device)
         X = lock_dropout(X, lengths_, locked).unsqueeze(0)
-        memory = None
+        cell_state = None
         for i, layer in enumerate(self.layers):
             if i and between:
                 X = nn.functional.dropout(X, between)
-            states, memory = layer(X, plan, memory)
+            states, cell_state = layer(X, plan, cell_state)
             X = states if self.independent else self._merged(states).unsqueeze(0)
         output = lock_dropout(self._merged(states), lengths_, locked)
         return output, self._final(states, lengths_)

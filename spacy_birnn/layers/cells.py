@@ -75,9 +75,9 @@ class Cell:
     kernel: Optional[str] = None
     n_states = 1
     torch_gates: Tuple[int, ...]
-    # The gate whose bias starts at 1, so that the memory is kept at first
+    # The gate whose bias starts at 1, so that the cell state is kept at first
     forget: Optional[int] = None
-    # How many weights each unit has from its memory to its gates
+    # How many weights each unit has from its cell state to its gates
     peepholes = 0
 
     @staticmethod
@@ -246,13 +246,13 @@ class LSTM(Cell):
         g, i, f, o = gates.chunk(4, dim=-1)
         slopes = [i * (1 - g * g), g * i * (1 - i), plan.state_before(C) * f * (1 - f)]
         slope_c = o * (1 - squashed * squashed)
-        dA = _through_memory(dH, slopes, squashed * o * (1 - o), slope_c, f, plan, U)
+        dA = _through_cell_state(dH, slopes, squashed * o * (1 - o), slope_c, f, plan, U)
         return dA, dA
 
 
 class PeepholeLSTM(Cell):
-    """An LSTM whose gates see the memory: i_t and f_t add p_i * c_{t-1} and p_f * c_{t-1} to what
-    they are made of, o_t adds p_o * c_t (Gers and Schmidhuber 2000,
+    """An LSTM whose gates see the cell state: i_t and f_t add p_i * c_{t-1} and p_f * c_{t-1} to
+    what they are made of, o_t adds p_o * c_t (Gers and Schmidhuber 2000,
     https://doi.org/10.1109/IJCNN.2000.861302). Gates as in LSTM; peepholes in the order i, f, o."""
 
     gates = 4
@@ -302,9 +302,9 @@ class PeepholeLSTM(Cell):
         slope_o = squashed * o * (1 - o)
         slopes = [i * (1 - g * g), g * i * (1 - i), C_before * f * (1 - f)]
         slope_c = o * (1 - squashed * squashed) + slope_o * p_o
-        # The memory before is kept, and seen by the gates i and f
+        # The cell state before is kept, and seen by the gates i and f
         kept = f + slopes[1] * p_i + slopes[2] * p_f
-        dA = _through_memory(dH, slopes, slope_o, slope_c, kept, plan, U)
+        dA = _through_cell_state(dH, slopes, slope_o, slope_c, kept, plan, U)
         width = U.shape[1]
         _, dA_ifo = dA.split([width, 3 * width], dim=2)
         # What i, f and o see, side by side: (directions, rows, 3 * width)
@@ -313,7 +313,7 @@ class PeepholeLSTM(Cell):
         return dA, dA, dP
 
 
-def _through_memory(
+def _through_cell_state(
     dH: Tensor,
     slopes: List[Tensor],
     slope_o: Tensor,
@@ -322,13 +322,15 @@ def _through_memory(
     plan: Plan,
     U: Tensor,
 ) -> Tensor:
-    """The backward pass of a cell with a memory, step by step: the gradient of what its gates g, i,
-    f and o are made of, shape (directions, rows, 4 * width), from the derivatives of each row.
+    """The backward pass of a cell with a cell state, step by step: the gradient of what its gates
+    g, i, f and o are made of, shape (directions, rows, 4 * width), from the derivatives of each
+    row.
 
     dH (Tensor): The gradient of the states; overwritten.
-    slopes (List[Tensor]): Those of the memory with respect to what g, i and f are made of.
-    slope_o, slope_c (Tensor): Those of the state with respect to what o is made of and the memory.
-    kept (Tensor): That of the memory with respect to the one before.
+    slopes (List[Tensor]): Those of the cell state with respect to what g, i and f are made of.
+    slope_o, slope_c (Tensor): Those of the state with respect to what o is made of and to the cell
+        state.
+    kept (Tensor): That of the cell state with respect to the one before.
     """
     # (directions, rows, gate, width), the gates in the order g, i, f, o
     dA = dH.new_empty((*dH.shape[:2], 4, dH.shape[2]))

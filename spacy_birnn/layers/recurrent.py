@@ -55,15 +55,15 @@ class RecurrentLayer(nn.Module):
             gates[:, :, :, self.cell.forget] = 1.0
 
     def forward(
-        self, X: Tensor, plan: Plan, memory: Optional[Tensor] = None
+        self, X: Tensor, plan: Plan, cell_state: Optional[Tensor] = None
     ) -> Tuple[Tensor, Optional[Tensor]]:
         """Run the layer.
 
         X (Tensor): The rows in flat order, shape (directions or 1, rows, input_width).
         plan (Plan): The order of reading.
-        memory (Optional[Tensor]): What the layer below passed up.
-        RETURNS (tuple): The states, shape (directions, rows, hidden_width), and the memory for the
-            layer above.
+        cell_state (Optional[Tensor]): What the layer below passed up.
+        RETURNS (tuple): The states, shape (directions, rows, hidden_width), and the cell state for
+            the layer above.
         """
         more = (self.P,) if self.cell.peepholes else ()
         return run(self.cell, X, self.W, self.b, plan, self.U, *more), None
@@ -72,12 +72,13 @@ class RecurrentLayer(nn.Module):
 class GridLSTMLayer(RecurrentLayer):
     """A layer of a Grid LSTM over time and depth (Kalchbrenner et al. 2015, two-dimensional,
     https://arxiv.org/abs/1507.01526). At each step two LSTM blocks read the same, the output x of
-    the layer below and the state h of the step before, each into a memory of its own. One passes
-    its memory on along time, the other up the stack; the output is the state y of the second:
+    the layer below and the state h of the step before, each into a cell state of its own. One
+    passes its cell state on along time, the other up the stack; the output is the state y of the
+    second:
 
         h_t, c_t = LSTM([x_t, h_{t-1}], c_{t-1})        y_t, m'_t = LSTM'([x_t, h_{t-1}], m_t)
 
-    The memory m of the lowest layer is a linear map of its input. Only the first block is a
+    The cell state m of the lowest layer is a linear map of its input. Only the first block is a
     recurrence; the second is computed for all steps at once.
     """
 
@@ -93,19 +94,19 @@ class GridLSTMLayer(RecurrentLayer):
                 nn.init.xavier_uniform_(M)
 
     def forward(
-        self, X: Tensor, plan: Plan, memory: Optional[Tensor] = None
+        self, X: Tensor, plan: Plan, cell_state: Optional[Tensor] = None
     ) -> Tuple[Tensor, Optional[Tensor]]:
         (W, W_up), (U, U_up), (b, b_up) = (
             part.chunk(2, dim=2) for part in (self.W, self.U, self.b)
         )
         H = run(self.cell, X, W, b, plan, U)
         X = X.expand(len(W), -1, -1)
-        if memory is None:
-            memory = torch.bmm(X, self.M)
+        if cell_state is None:
+            cell_state = torch.bmm(X, self.M)
         gates = torch.baddbmm(b_up, X, W_up) + torch.bmm(plan.flat_before(H), U_up)
         g, i, f, o = gates.chunk(4, dim=2)  # (directions, rows, 4 * width) -> (.., .., width) each
-        memory = f.sigmoid() * memory + i.sigmoid() * g.tanh()
-        return o.sigmoid() * memory.tanh(), memory
+        cell_state = f.sigmoid() * cell_state + i.sigmoid() * g.tanh()
+        return o.sigmoid() * cell_state.tanh(), cell_state
 
 
 def run(cell: Type[Cell], X: Tensor, W: Tensor, b: Tensor, plan: Plan, *weights: Tensor) -> Tensor:
