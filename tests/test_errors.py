@@ -3,6 +3,7 @@
 import ast
 import pickle
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,13 @@ def test_what_is_reported_once_is_reported_by_each_owner():
         with pytest.warns(UserWarning, match="BIRNN-W005.*7 texts"):
             report(n=7)
         report(n=8)  # a second warning would be an error
+
+
+def test_the_documentation_has_each_message():
+    docs = Path(__file__).parents[1] / "docs"
+    script = runpy.run_path(str(docs / "make_errors.py"))
+    assert (docs / "errors.md").read_text(encoding="utf8") == script["page"]()
+
+
+def test_every_message_is_raised_with_its_code():
+    assert not any("ValueError(Errors." in text for text in SOURCES.values())
