@@ -1,4 +1,4 @@
-"""Write errors.md beside this file: every code with its message. What stands in braces is filled in.
+"""Write errors.md beside this file: every code with its message, in which braces stand for values.
 
 python docs/make_errors.py
 """
