@@ -24,7 +24,7 @@ def convert(tmp_path):
     def run(name, content, *options):
         path, out = tmp_path / name, tmp_path / "out.spacy"
         path.write_bytes(content if isinstance(content, bytes) else content.encode("utf8"))
-        arguments = ["convert", str(path), str(out), "--json", "--force", *options]
+        arguments = ["convert", str(path), str(out), "--lang", "xx", "--json", "--force", *options]
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.stderr
         docs = list(DocBin().from_disk(out).get_docs(VOCAB))
@@ -41,7 +41,9 @@ def refuse(tmp_path):
         path = tmp_path / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode("utf8"))
         before = sorted(tmp_path.rglob("*"))
-        result = CliRunner().invoke(app, ["convert", str(path), str(tmp_path / out), *options])
+        result = CliRunner().invoke(
+            app, ["convert", str(path), str(tmp_path / out), "--lang", "xx", *options]
+        )
         assert result.exit_code == 1 and result.stdout == ""
         assert sorted(tmp_path.rglob("*")) == before
         return " ".join(result.stderr.split())
@@ -120,17 +122,26 @@ def test_entities_in_the_shapes_of_tools(convert, record):
     [
         ({"text": "Good.", "label": "pos"}, {"text": "Bad.", "label": "neg"}),
         ({"sentence": "Good.", "label": ["pos"]}, {"sentence": "Bad.", "label": ["neg"]}),
-        ({"text": "Good.", "cats": {"pos": 1, "neg": 0}}, {"text": "Bad.", "cats": {"neg": True, "pos": False}}),
+        (
+            {"text": "Good.", "cats": {"pos": 1, "neg": 0}},
+            {"text": "Bad.", "cats": {"neg": True, "pos": False}},
+        ),
         (
             {"text": "Good.", "options": [{"id": "pos"}, {"id": "neg"}], "accept": ["pos"]},
             {"text": "Bad.", "options": [{"id": "pos"}, {"id": "neg"}], "accept": ["neg"]},
         ),
         (
-            {"data": {"text": "Good."}, "annotations": [{"result": [{"value": {"choices": ["pos"]}}]}]},
-            {"data": {"text": "Bad."}, "annotations": [{"result": [{"value": {"choices": ["neg"]}}]}]},
+            {
+                "data": {"text": "Good."},
+                "annotations": [{"result": [{"value": {"choices": ["pos"]}}]}],
+            },
+            {
+                "data": {"text": "Bad."},
+                "annotations": [{"result": [{"value": {"choices": ["neg"]}}]}],
+            },
         ),
     ],
-)  # fmt: skip
+)
 def test_categories_in_the_shapes_of_tools(convert, first, second):
     (good, bad), report = convert("a.jsonl", lines(first, second))
     assert (good.text, bad.text) == ("Good.", "Bad.")
@@ -318,7 +329,9 @@ def texts_by_part(directory):
 def split(tmp_path, content, *options):
     path = tmp_path / "a.csv"
     path.write_text(content)
-    result = CliRunner().invoke(app, ["convert", str(path), str(tmp_path / "out"), *options])
+    result = CliRunner().invoke(
+        app, ["convert", str(path), str(tmp_path / "out"), "--lang", "xx", *options]
+    )
     assert result.exit_code == 0, result.stderr
     return texts_by_part(tmp_path / "out"), result.stdout
 
@@ -383,18 +396,33 @@ def good_and(record):
         ("a.json", "5", "E073", "an array"),
         ("a.jsonl", good_and("5"), "E073", "line 3.*found 5"),
         ("a.jsonl", good_and({"text": 5, "spans": []}), "E073", "line 3.*found 5"),
-        ("a.jsonl", good_and({"text": "abc", "spans": [[1, 4, "X"]]}), "E075", "line 3.* 1 to 4 .* 3 char"),
+        (
+            "a.jsonl",
+            good_and({"text": "abc", "spans": [[1, 4, "X"]]}),
+            "E075",
+            "line 3.* 1 to 4 .* 3 char",
+        ),
         ("a.jsonl", good_and({"text": "abc", "spans": [[-1, 2, "X"]]}), "E075", "line 3.* -1 to 2"),
         ("a.jsonl", good_and({"text": "abc", "spans": [[2, 2, "X"]]}), "E075", "line 3.* 2 to 2"),
         (
             "a.jsonl",
-            good_and({"text": "\U0001f600 ab", "label": [{"start": 3, "end": 4, "text": "a", "labels": ["X"]}]}),
+            good_and(
+                {
+                    "text": "\U0001f600 ab",
+                    "label": [{"start": 3, "end": 4, "text": "a", "labels": ["X"]}],
+                }
+            ),
             "E075",
             "'b' there, not 'a'",
         ),
         ("a.jsonl", good_and({"text": "abc", "spans": [{"start": 1, "end": 2}]}), "E073", "line 3"),
         ("a.jsonl", good_and({"text": "abc", "spans": [[0, "1", "X"]]}), "E073", "line 3"),
-        ("a.jsonl", good_and({"body": "abc", "spans": []}), "E076", "line 3 .*'text'.*'body', 'spans'.*--text"),
+        (
+            "a.jsonl",
+            good_and({"body": "abc", "spans": []}),
+            "E076",
+            "line 3 .*'text'.*'body', 'spans'.*--text",
+        ),
         ("a.jsonl", lines({"text": "abc"}), "E078", "None of the 0"),
         ("a.jsonl", lines({"text": "abc", "spans": []}), "E078", "None of the 1"),
         ("a.jsonl", good_and({"text": "b \ud83d", "spans": []}), "E074", "line 3"),
@@ -411,7 +439,7 @@ def good_and(record):
         ("a.conllu", CONLLU.replace("ADP", "ADPOSITION"), "E074", "ADPOSITION"),
         ("a.csv", "text,label\na,A\nb,B\n", "E081", "test: 2 documents"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_converted_is_named(refuse, name, content, code, expected):
     said = refuse(name, content)
     assert f"BIRNN-{code}" in said and re.search(expected, said), said
