@@ -123,6 +123,16 @@ def load_pipeline(path: str) -> "Language":
         fail(f"Can't load a pipeline from '{path}'", str(error))
 
 
+def blank_pipeline(lang: str) -> "Language":
+    """The tokenizer of a language, in a pipeline without components."""
+    import spacy
+
+    try:
+        return spacy.blank(lang)
+    except ImportError as error:
+        fail(f"Can't make a tokenizer for --lang {lang}", str(error))
+
+
 def check_output(path: Path, *, force: bool) -> None:
     """Refuse to overwrite what is there, unless it is asked for."""
     if path.exists() and not force:
@@ -138,10 +148,24 @@ def read_examples(nlp: "Language", path: Path, *, limit: int = 0) -> list:
 
     if not path.exists():
         fail(f"There is no '{path}'", "Name a .spacy file, as `birnn convert` writes it.")
-    found = list(Corpus(path, limit=limit)(nlp))
+    try:
+        found = list(Corpus(path, limit=limit)(nlp))
+    except ValueError as error:
+        fail(f"Can't read '{path}'", str(error))
     if not found:
         fail(f"'{path}' holds no documents")
     return found
+
+
+def overrides_of(context: typer.Context) -> dict[str, Any]:
+    """The settings of a config that further arguments override, as `spacy train` takes them."""
+    from click import NoSuchOption
+    from spacy.cli._util import parse_config_overrides
+
+    try:
+        return parse_config_overrides(list(context.args))
+    except NoSuchOption as error:
+        raise typer.BadParameter(f"No such option: {error.option_name}") from None
 
 
 def names(value: Optional[str]) -> Optional[list[str]]:

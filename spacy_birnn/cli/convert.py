@@ -8,6 +8,7 @@ import typer
 from ._app import (
     Force,
     Json,
+    blank_pipeline,
     check_output,
     command,
     fail,
@@ -97,8 +98,6 @@ def convert_cli(
         check_output(path, force=force)
     if not in_file.is_file():
         fail(f"There is no file '{in_file}'")
-    import spacy
-
     from ..data.corpus import (
         by_part,
         category_labels,
@@ -110,10 +109,7 @@ def convert_cli(
     )
     from ..data.formats import Columns, read_file
 
-    try:
-        nlp = spacy.blank(lang)
-    except ImportError as error:
-        fail(f"Can't make a tokenizer for --lang {lang}", str(error))
+    nlp = blank_pipeline(lang)
     read = read_file(in_file, kind, Columns(text, label, names(label_names) or ()))
     with progress(read.records, "Reading texts") as records:
         corpus = to_corpus(records, nlp, category_labels(read.records))

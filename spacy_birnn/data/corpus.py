@@ -150,6 +150,11 @@ def drop_duplicates(docs: Iterable[Doc]) -> Tuple[List[Doc], Duplicates]:
     return list(kept.values()), Duplicates(n - len(kept), n_conflicts)
 
 
+def same_text(doc: Doc) -> str:
+    """What documents with the same text, but for white space, share."""
+    return " ".join(doc.text.split())
+
+
 def split_docs(docs: Sequence[Doc], shares: Dict[str, float], *, seed: int) -> Dict[str, List[Doc]]:
     """Share documents out at random. Those with the same text, but for white space, stay together.
 
@@ -160,7 +165,7 @@ def split_docs(docs: Sequence[Doc], shares: Dict[str, float], *, seed: int) -> D
     """
     groups: Dict[str, List[int]] = {}
     for i, doc in enumerate(docs):
-        groups.setdefault(" ".join(doc.text.split()), []).append(i)
+        groups.setdefault(same_text(doc), []).append(i)
     order = list(groups.values())
     random.Random(seed).shuffle(order)
     wanted = {name: share / sum(shares.values()) * len(docs) for name, share in shares.items()}
