@@ -225,6 +225,40 @@ class Errors(metaclass=_WithCodes):
         "to predict shines through. Use merge = 'concat' with depth = 1 or stack = 'independent', "
         "or one direction."
     )
+    # Files of annotated texts
+    E070 = "'{path}' is empty. Expected a file of annotated texts."
+    E071 = (
+        "'{path}' is not UTF-8: its line {line} has the byte {byte:#04x}. Save it as UTF-8, in "
+        "Excel as 'CSV UTF-8', or with `iconv -f WINDOWS-1252 -t UTF-8` if that is what it is."
+    )
+    E072 = (
+        "Can't tell the format of '{path}' by its name and its first lines. Say it with --format, "
+        "which is one of {formats}."
+    )
+    E073 = "{where}: found {found}, expected {expected}."
+    E074 = "{where} can't be read: {reason}. Correct it, or leave it out."
+    E075 = (
+        "{where}: the span {start} to {end} is not in its text, which {reason}. Offsets count "
+        "characters from 0, and the end is exclusive; some tools count bytes or UTF-16 units."
+    )
+    E076 = "{where} has no {name}. It has: {names}. Name the one to read with --{option}."
+    E077 = (
+        "{where}: there is no name for the label {value!r}. Say what the numbers stand for, in "
+        "order from 0, with --names, such as --names O,B-PER,I-PER."
+    )
+    E078 = (
+        "None of the {n} texts of '{path}' that could be used has an entity or a category. Export "
+        "it with its annotation, or name the key or column that has it with --label."
+    )
+    E079 = (
+        "{where}: {reason}. A field with a quotation mark must stand between quotation marks, with "
+        "those inside doubled."
+    )
+    E080 = "Reading '{path}' needs pyarrow: pip install 'spacy-birnn[parquet]'."
+    E081 = (
+        "The split leaves nothing for {part}: {n} documents with different texts are too few. "
+        "Give it a larger share, or write one file (OUT.spacy)."
+    )
 
 
 class Warnings(metaclass=_WithCodes):

@@ -5,10 +5,20 @@ import json
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Callable, NoReturn, Optional
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Callable,
+    ContextManager,
+    Iterable,
+    NoReturn,
+    Optional,
+    Sequence,
+)
 
 import typer
-from wasabi import Printer
+from wasabi import Printer, table
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -18,6 +28,9 @@ lemmatize."""
 
 app = typer.Typer(name="birnn", help=HELP, no_args_is_help=True, rich_markup_mode=None)
 app.callback()(lambda: None)  # a group, however many commands there are
+
+# Rows of a table
+SHOWN = 20
 
 # Standard output is for what a command was asked for, so all else goes to standard error
 _printer = Printer(no_print=True)
@@ -45,6 +58,34 @@ def fail(title: str, text: str = "") -> NoReturn:
 def print_json(value: Any) -> None:
     """Print a value to standard output."""
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[Any]], *, shown: int = SHOWN
+) -> None:
+    """Print a table to standard output, with numbers to the right.
+
+    shown (int): How many rows at most. What `--json` prints should have all.
+    """
+    first = rows[0] if rows else ()
+    aligns: Any = ["r" if isinstance(value, (int, float)) else "l" for value in first]
+    text = table(rows[:shown], header=header, divider=True, aligns=aligns, max_col=72)
+    print(f"{title}\n{text.rstrip()}")
+    if len(rows) > shown:
+        print(f"... and {len(rows) - shown} more, which --json shows")
+    print()
+
+
+def print_labels(labels: dict[str, dict[str, dict[str, int]]], parts: Sequence[str]) -> None:
+    """Print how often each part of a corpus has each label, as `data.corpus.by_part` says it."""
+    for kind, counts in labels.items():
+        rows = [(label, *(count[part] for part in parts)) for label, count in counts.items()]
+        print_table(f"Labels of {kind}: {len(rows)}", ("Label", *parts), rows)
+
+
+def progress(items: Sequence, label: str) -> ContextManager[Iterable]:
+    """A progress bar on standard error over some items, used with `with`."""
+    return typer.progressbar(items, label=label, file=sys.stderr)
 
 
 def command(name: str, *, example: str, **settings: Any) -> Callable[[Callable], Callable]:
@@ -82,6 +123,16 @@ def load_pipeline(path: str) -> "Language":
         fail(f"Can't load a pipeline from '{path}'", str(error))
 
 
+def blank_pipeline(lang: str) -> "Language":
+    """The tokenizer of a language, in a pipeline without components."""
+    import spacy
+
+    try:
+        return spacy.blank(lang)
+    except ImportError as error:
+        fail(f"Can't make a tokenizer for --lang {lang}", str(error))
+
+
 def check_output(path: Path, *, force: bool) -> None:
     """Refuse to overwrite what is there, unless it is asked for."""
     if path.exists() and not force:
@@ -97,10 +148,24 @@ def read_examples(nlp: "Language", path: Path, *, limit: int = 0) -> list:
 
     if not path.exists():
         fail(f"There is no '{path}'", "Name a .spacy file, as `birnn convert` writes it.")
-    found = list(Corpus(path, limit=limit)(nlp))
+    try:
+        found = list(Corpus(path, limit=limit)(nlp))
+    except ValueError as error:
+        fail(f"Can't read '{path}'", str(error))
     if not found:
         fail(f"'{path}' holds no documents")
     return found
+
+
+def overrides_of(context: typer.Context) -> dict[str, Any]:
+    """The settings of a config that further arguments override, as `spacy train` takes them."""
+    from click import NoSuchOption
+    from spacy.cli._util import parse_config_overrides
+
+    try:
+        return parse_config_overrides(list(context.args))
+    except NoSuchOption as error:
+        raise typer.BadParameter(f"No such option: {error.option_name}") from None
 
 
 def names(value: Optional[str]) -> Optional[list[str]]:

@@ -50,10 +50,21 @@ def _look_up(vocab: Vocab, texts: List[str]) -> Floats2d:
     vectors = vocab.vectors
     if vectors.mode != Mode.default:
         return vectors.get_batch(texts)
-    rows = np.array([_row(vectors.key2row, text) for text in texts])
+    rows = _rows(vectors.key2row, texts)
     found = get_array_module(vectors.data).zeros((len(texts), vectors.shape[1]), dtype="float32")
     found[rows >= 0] = vectors.data[rows[rows >= 0]]
     return found
+
+
+def have_vectors(vocab: Vocab, texts: List[str]) -> np.ndarray:
+    """Which words `word_vectors` has a vector for, bool, shape (words,)."""
+    if vocab.vectors.mode != Mode.default:
+        return np.ones(len(texts), dtype=bool)
+    return _rows(vocab.vectors.key2row, texts) >= 0
+
+
+def _rows(key2row: Dict[int, int], texts: List[str]) -> np.ndarray:
+    return np.array([_row(key2row, text) for text in texts], dtype="int64")
 
 
 def _row(key2row: Dict[int, int], text: str) -> int:
