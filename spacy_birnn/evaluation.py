@@ -101,7 +101,7 @@ def compare_entities(eg: Example) -> List[Finding]:
         if gold.start < span.end and span.start < gold.end
     )
     free, unpaired, findings = set(range(len(annotated))), set(range(len(predicted))), []
-    for other_bounds, other_label, _, i, j in pairs:
+    for other_bounds, _, other_label, i, j in pairs:
         if i in free and j in unpaired:
             free.remove(i)
             unpaired.remove(j)
@@ -112,11 +112,11 @@ def compare_entities(eg: Example) -> List[Finding]:
     return sorted(findings, key=lambda found: (found.place.start, found.place.end))
 
 
-def _distance(gold: Span, span: Span) -> Tuple[bool, bool, int]:
-    """Whether the bounds and the label differ, and how many tokens are shared, as -n."""
+def _distance(gold: Span, span: Span) -> Tuple[bool, int, bool]:
+    """Whether the bounds differ, how many tokens are shared (as -n), whether the label differs."""
     other_bounds = (gold.start, gold.end) != (span.start, span.end)
     shared = min(gold.end, span.end) - max(gold.start, span.start)
-    return other_bounds, gold.label != span.label, -shared
+    return other_bounds, -shared, gold.label != span.label
 
 
 def _projected(eg: Example) -> Iterable[Tuple[Span, Optional[float]]]:
@@ -198,15 +198,20 @@ def token_confusion(examples: Iterable[Example], attr: Literal["tag", "pos"]) ->
     """How often a token with one value of an attribute is predicted to have another, by (annotated,
     predicted)."""
     pairs: Counter = Counter()
+    name = f"{attr}_"
     for eg in examples:
-        for gold, token in _aligned(eg):
-            if getattr(gold, attr) not in MISSING:
-                pairs[getattr(gold, f"{attr}_"), getattr(token, f"{attr}_")] += 1
+        found = {
+            (gold.i, getattr(gold, name), getattr(token, name))
+            for gold, token in _aligned(eg)
+            if getattr(gold, attr) not in MISSING
+        }
+        pairs.update((gold, predicted) for _, gold, predicted in found)
     return pairs
 
 
 def _aligned(eg: Example) -> Iterable[Tuple[Any, Any]]:
-    """The pairs of tokens, annotated and predicted, that spaCy's scorer compares."""
+    """The pairs of tokens, annotated and predicted, that spaCy's scorer compares. Of several tokens
+    that are one in the annotation, those of one value count once."""
     x2y = eg.alignment.x2y
     for token in eg.predicted:
         if not token.text.isspace() and x2y.lengths[token.i] == 1:
@@ -257,10 +262,10 @@ def _count_tokens(eg: Example, attr: str) -> Counts:
     def value(token: Any) -> int:
         return token.morph.key if attr == "morph" else getattr(token, attr)
 
-    annotated = sum(value(token) not in MISSING for token in eg.reference)
-    pairs = [(value(gold), value(token)) for gold, token in _aligned(eg)]
-    known = [(gold, found) for gold, found in pairs if gold not in MISSING]
-    return Counts(sum(gold == found for gold, found in known), len(known), annotated)
+    gold = {(token.i, value(token)) for token in eg.reference if value(token) not in MISSING}
+    known = {i for i, _ in gold}
+    predicted = {(g.i, value(token)) for g, token in _aligned(eg) if g.i in known}
+    return Counts(len(gold & predicted), len(predicted), len(gold))
 
 
 def _count_categories(eg: Example, pipe: TextCategorizer) -> Counts:
