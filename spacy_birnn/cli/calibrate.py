@@ -39,14 +39,14 @@ def calibrate_cli(
     reports = calibrate(nlp, examples, pipes=names(pipes))
     nlp.to_disk(out)
     if as_json:
-        print_json({name: _as_dict(found) for name, found in reports.items()})
+        print_json({name: as_dict(found) for name, found in reports.items()})
     else:
         for name, found in reports.items():
             print(f"{name}\n{found}")
     say(f"Saved the calibrated pipeline to {out}")
 
 
-def _as_dict(found: Any) -> dict[str, Any]:
+def as_dict(found: Any) -> dict[str, Any]:
     bins = zip(found.expected.tolist(), found.observed.tolist(), found.count.tolist())
     keys = ("ece", "brier", "temperature", "threshold")
     return {
