@@ -234,7 +234,7 @@ class SequenceLabeller(BiRNNPipe):
         scores = self._finite(self.model.predict(docs))
         return self.constrain(scores.tempered(self.cfg["temperature"]))
 
-    def _listed(self, docs: Iterable[Doc]) -> List[Doc]:
+    def _listed(self, docs: Any) -> List[Doc]:
         # A document is an iterable too, of tokens
         if isinstance(docs, Doc):
             raise BirnnError(Errors.E007.format(name=self.name))
