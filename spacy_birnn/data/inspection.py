@@ -16,6 +16,21 @@ PERCENTILES = (0, 50, 90, 99, 100)
 # Shares from which something is worth advice: of the entities that training has shown, and of the
 # words that have a vector
 MOSTLY_SEEN, FEW_VECTORS = 0.9, 0.5
+# Of each kind of odd entity what it is, and what to do about it
+ODD = {
+    "misaligned": (
+        "don't begin and end with a token of the pipeline",
+        "Nothing is learned from them. Correct their offsets, or change the tokenizer.",
+    ),
+    "white_space": (
+        "begin or end with white space",
+        "What is found has none there, so they count as errors. Correct their offsets.",
+    ),
+    "across_sentences": (
+        "cross the start of a sentence",
+        "Where sentences are set before entities, such are never found. Correct one of the two.",
+    ),
+}
 Parts = Dict[str, List[Example]]
 
 
@@ -145,7 +160,7 @@ def _known(parts: Parts, ents: Dict[str, List[Span]]) -> Dict[str, Dict[str, int
 
 
 def _odd_entities(part: List[Example]) -> Dict[str, List[str]]:
-    odd: Dict[str, List[str]] = {"misaligned": [], "white_space": [], "across_sentences": []}
+    odd: Dict[str, List[str]] = {kind: [] for kind in ODD}
     for eg in part:
         same = [token.text for token in eg.x] == [token.text for token in eg.y]
         for ent in eg.y.ents:
@@ -177,55 +192,49 @@ def _advice(found: Inspection, parts: Parts) -> Iterable[str]:
     first = next(iter(parts))
     for name, part in parts.items():
         if not part:
-            yield f"{name} holds no documents: nothing says which step of training was the best."
+            yield f"{name} holds no documents, so nothing says which step of training is the best."
     for kind, labels in found.rare.items():
         names = _some(f"{label} ({found.labels[kind][label][first]})" for label in labels)
         yield (
-            f"Fewer than {RARE} examples in {first} for {len(labels)} labels of {kind}: {names}. "
-            "Annotate more, join them with other labels, or expect little of them."
+            f"Labels of {kind} with fewer than {RARE} examples in {first}: {names}. Annotate more, "
+            "join them with others, or expect little of them."
         )
     for kind, labels in found.unseen.items():
         yield (
-            f"Not in {first}, so they can't be learned: {_some(labels)} ({kind}). Split the data "
-            "anew, or leave these labels out."
+            f"Labels of {kind} that are not in {first} and so can't be learned: {_some(labels)}. "
+            "Split the data anew, or leave them out."
         )
     if found.ambiguous:
-        shown = _some(
-            f"{one['text']!r} ({', '.join(f'{label} {n}' for label, n in one['labels'].items())})"
-            for one in found.ambiguous
-        )
+        shown = _some(f"{one['text']!r} ({_counted(one['labels'])})" for one in found.ambiguous)
         yield (
-            f"{len(found.ambiguous)} entities have several labels: {shown}. Where that isn't their "
-            "meaning, correct the annotation."
+            f"Entities with several labels: {shown}. Correct the annotation where they don't mean "
+            "different things."
         )
     if found.conflicts:
-        yield (
-            f"{len(found.conflicts)} texts come with different categories: "
-            f"{_some(map(repr, found.conflicts))}. Decide for one."
-        )
+        shown = _some(map(repr, found.conflicts))
+        yield f"Texts with different categories in different places: {shown}. Decide for one."
     several = sum(sum(value >= 0.5 for value in eg.y.cats.values()) > 1 for eg in parts[first])
     if several and "categories" in found.labels:
         yield (
-            f"{several} documents of {first} have more than one right category: they need "
+            f"Documents of {first} with more than one right category: {several}. They need "
             "birnn_textcat_multilabel."
         )
     for name, known in found.known.items():
         n_docs, n_ents = found.parts[name]["documents"], found.parts[name]["entities"]
         if known["texts"]:
             yield (
-                f"{known['texts']} of the {n_docs} texts of {name} are in {first}, too, so scores "
-                f"on {name} are too high. `birnn convert` keeps equal texts together."
+                f"Texts of {name} that are in {first}, too: {known['texts']} of {n_docs}. They "
+                f"make scores on {name} too high; `birnn convert` keeps equal texts together."
             )
         if n_ents and known["entities"] >= MOSTLY_SEEN * n_ents:
             yield (
-                f"{known['entities'] / n_ents:.0%} of the entities of {name} are in {first}, too: "
-                "scores on it say little about names that training does not show."
+                f"Entities of {name} that are in {first}, too: {known['entities'] / n_ents:.0%}. "
+                "Scores say little about names that training does not show."
             )
     for name, odd in found.odd.items():
-        for kind, advice in ODD.items():
+        for kind, (what, advice) in ODD.items():
             if odd.get(kind):
-                shown = _some(map(repr, odd[kind]))
-                yield f"{len(odd[kind])} entities of {name} {advice.format(shown)}"
+                yield f"Entities of {name} that {what}: {_some(map(repr, odd[kind]))}. {advice}"
     vectors = found.vectors
     if vectors and vectors["tokens_have"] < FEW_VECTORS * vectors["tokens"]:
         share = vectors["tokens_have"] / vectors["tokens"]
@@ -235,14 +244,8 @@ def _advice(found: Inspection, parts: Parts) -> Iterable[str]:
         )
 
 
-ODD = {
-    "misaligned": "don't begin and end with a token of the pipeline: {}. Nothing is learned from "
-    "them. Correct their offsets, or change the tokenizer.",
-    "white_space": "begin or end with white space: {}. It is left out of what is found, so they "
-    "count as errors. Correct their offsets.",
-    "across_sentences": "cross the start of a sentence: {}. Where sentences are set before "
-    "entities, such are never found. Correct the entities or the sentences.",
-}
+def _counted(counts: Dict[str, int]) -> str:
+    return ", ".join(f"{label} {n}" for label, n in counts.items())
 
 
 def _some(texts: Iterable[str], n: int = 5) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -247,6 +248,50 @@ def test_numbers_as_tags(convert):
     record = {"tokens": ["In", "Oslo"], "ner_tags": [0, 1]}
     (doc,), _ = convert("a.jsonl", lines(record), "--names", "O,B-LOC")
     assert ents(doc) == [("Oslo", "LOC")]
+
+
+@pytest.fixture
+def to_parquet(tmp_path):
+    """The bytes of a Parquet file with these rows, and the names of labels as Hugging Face has
+    them."""
+    pytest.importorskip("pyarrow")
+    from pyarrow import Table, parquet
+
+    def write(rows, **names):
+        features = {
+            key: {"feature": {"names": names, "_type": "ClassLabel"}, "_type": "Sequence"}
+            if isinstance(rows[0][key], list)
+            else {"names": names, "_type": "ClassLabel"}
+            for key, names in names.items()
+        }
+        metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+        table = Table.from_pylist(rows).replace_schema_metadata(metadata)
+        parquet.write_table(table, tmp_path / "rows")
+        return (tmp_path / "rows").read_bytes()
+
+    return write
+
+
+def test_parquet(convert, to_parquet):
+    rows = [{"id": "0", "tokens": ["In", "Oslo"], "ner_tags": [0, 1]}]
+    (doc,), report = convert("a.parquet", to_parquet(rows, ner_tags=["O", "B-LOC"]))
+    assert ents(doc) == [("Oslo", "LOC")] and report["format"] == "parquet"
+    rows = [{"text": "Fine", "label": 1}, {"text": "Ugh", "label": 0}]
+    docs, _ = convert("a.bin", to_parquet(rows, label=["bad", "good"]))
+    assert [doc.cats for doc in docs] == [{"bad": 0, "good": 1}, {"bad": 1, "good": 0}]
+    docs, _ = convert("a.parquet", to_parquet(rows), "--names", "no,yes")
+    assert [doc.cats for doc in docs] == [{"no": 0, "yes": 1}, {"no": 1, "yes": 0}]
+
+
+def test_a_damaged_parquet_file(refuse, to_parquet):
+    content = to_parquet([{"text": "Fine", "label": "A"}])
+    assert "BIRNN-E074" in refuse("a.parquet", content[:40])
+    assert "BIRNN-E074" in refuse("b.txt", "Fine", "--format", "parquet")
+
+
+def test_without_pyarrow_parquet_says_what_to_install(refuse, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert "pip install 'spacy-birnn[parquet]'" in refuse("a.parquet", b"PAR1 and so on")
 
 
 CONLLU = """\
