@@ -2,13 +2,14 @@
 
 import functools
 import json
+import re
 import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Callable, NoReturn, Optional
 
 import typer
-from wasabi import Printer
+from wasabi import Printer, table
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -45,6 +46,23 @@ def fail(title: str, text: str = "") -> NoReturn:
 def print_json(value: Any) -> None:
     """Print a value to standard output."""
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(title: str, header: tuple, rows: list[tuple], *, note: str = "") -> None:
+    """Print a table to standard output, if it has rows, with texts to the left and numbers (also
+    those with a unit) to the right.
+
+    note (str): What stands below it.
+    """
+    if rows:
+        sides = [all(map(_is_number, column)) for column in zip(*rows)]
+        aligns: Any = ["r" if is_number else "l" for is_number in sides]
+        drawn = table(rows, header=header, divider=True, aligns=aligns, max_col=70)
+        print("\n".join(filter(None, (f"\n{title}", drawn.rstrip(), note))))
+
+
+def _is_number(cell: Any) -> bool:
+    return bool(re.fullmatch(r"([-+]?[\d.,]+( ?[KMGT]?B|%)?|\?)?", str(cell)))
 
 
 def command(name: str, *, example: str, **settings: Any) -> Callable[[Callable], Callable]:

@@ -5,9 +5,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Iterator, NamedTuple, Optional
 
 import typer
-from wasabi import table
 
-from ._app import Force, Json, check_output, command, load_pipeline, print_json, read_examples, say
+from ._app import (
+    Force,
+    Json,
+    check_output,
+    command,
+    load_pipeline,
+    print_json,
+    print_table,
+    read_examples,
+    say,
+)
 from .calibrate import as_dict
 
 if TYPE_CHECKING:
@@ -105,8 +114,7 @@ def evaluate(
         if f"{attr}_acc" in measured:
             report["confusion"][attr] = _as_list(evaluation.token_confusion(done, attr))
     for name, pipe in nlp.pipeline:
-        exclusive = isinstance(pipe, TextCategorizer)
-        if exclusive and not isinstance(pipe, MultiLabel_TextCategorizer):
+        if isinstance(pipe, TextCategorizer) and not isinstance(pipe, MultiLabel_TextCategorizer):
             pairs = evaluation.category_confusion(done, pipe.labels)
             if pairs:
                 report["confusion"][name] = _as_list(pairs)
@@ -267,7 +275,7 @@ class Table(NamedTuple):
 
     title: str
     header: tuple
-    rows: list
+    rows: list[tuple]
     note: str = ""
     source: Any = None
 
@@ -312,11 +320,10 @@ def _tables(report: dict[str, Any]) -> Iterator[Table]:
             (f"{point['threshold']:.2f}", *_prf(point), point["right"], point["predicted"])
             for point in found["curve"]
         ]
-        header = ("Threshold", "P", "R", "F", "Right", "Predicted")
-        now = (
-            "none, the best sequence of tags" if found["threshold"] is None else found["threshold"]
-        )
-        yield Table(f"Thresholds of {name}", header, rows, f"Now: {now}", found)
+        columns = ("Threshold", "P", "R", "F", "Right", "Predicted")
+        now = found["threshold"]
+        note = f"Now: {'none, the best sequence of tags' if now is None else now}"
+        yield Table(f"Thresholds of {name}", columns, rows, note, found)
 
 
 def _comparison_tables(comparison: dict[str, Any]) -> Iterator[Table]:
@@ -394,21 +401,11 @@ def describe(error: dict[str, Any]) -> str:
 def _print_report(report: dict[str, Any], *, n_errors: int) -> None:
     print(f"{report['model']} on {report['data']}: {report['documents']} documents")
     for found in tables(report):
-        aligns = tuple("r" if all(map(_is_number, column)) else "l" for column in zip(*found.rows))
-        print(f"\n{found.title}")
-        drawn = table(found.rows, header=found.header, divider=True, aligns=aligns, max_col=60)
-        print("\n".join(filter(None, (drawn.rstrip(), found.note))))
+        print_table(found.title, found.header, found.rows, note=found.note)
     for kind, errors in errors_by_kind(report).items():
         print(f"\n{kind.capitalize()}: {len(errors)}")
         for error in errors[:n_errors]:
             print(f"  {describe(error)}\n    {' '.join(error['sentence'].split())}")
-
-
-def _is_number(cell: Any) -> bool:
-    try:
-        return cell == "" or float(cell) is not None
-    except ValueError:
-        return False
 
 
 def _prf(numbers: dict[str, Any]) -> tuple[str, str, str]:
