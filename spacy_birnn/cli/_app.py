@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -29,7 +30,7 @@ lemmatize."""
 app = typer.Typer(name="birnn", help=HELP, no_args_is_help=True, rich_markup_mode=None)
 app.callback()(lambda: None)  # a group, however many commands there are
 
-# Rows of a table
+# Rows of a table that may be long
 SHOWN = 20
 
 # Standard output is for what a command was asked for, so all else goes to standard error
@@ -61,26 +62,38 @@ def print_json(value: Any) -> None:
 
 
 def print_table(
-    title: str, header: Sequence[str], rows: Sequence[Sequence[Any]], *, shown: int = SHOWN
+    title: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    note: str = "",
+    shown: Optional[int] = None,
 ) -> None:
-    """Print a table to standard output, with numbers to the right.
+    """Print a table to standard output, if it has rows, with texts to the left and numbers (also
+    those with a unit) to the right.
 
-    shown (int): How many rows at most. What `--json` prints should have all.
+    note (str): What stands below it.
+    shown (Optional[int]): How many rows at most, where `--json` prints all. None: all.
     """
-    first = rows[0] if rows else ()
-    aligns: Any = ["r" if isinstance(value, (int, float)) else "l" for value in first]
-    text = table(rows[:shown], header=header, divider=True, aligns=aligns, max_col=72)
-    print(f"{title}\n{text.rstrip()}")
-    if len(rows) > shown:
-        print(f"... and {len(rows) - shown} more, which --json shows")
-    print()
+    if not rows:
+        return
+    sides = [all(map(_is_number, column)) for column in zip(*rows)]
+    aligns: Any = ["r" if is_number else "l" for is_number in sides]
+    drawn = table(rows[:shown], header=header, divider=True, aligns=aligns, max_col=70)
+    if shown is not None and len(rows) > shown:
+        note = f"... and {len(rows) - shown} more, which --json shows"
+    print("\n".join(filter(None, (f"\n{title}", drawn.rstrip(), note))))
+
+
+def _is_number(cell: Any) -> bool:
+    return bool(re.fullmatch(r"([-+]?[\d.,]+( ?[KMGT]?B|%)?|\?)?", str(cell)))
 
 
 def print_labels(labels: dict[str, dict[str, dict[str, int]]], parts: Sequence[str]) -> None:
     """Print how often each part of a corpus has each label, as `data.corpus.by_part` says it."""
     for kind, counts in labels.items():
         rows = [(label, *(count[part] for part in parts)) for label, count in counts.items()]
-        print_table(f"Labels of {kind}: {len(rows)}", ("Label", *parts), rows)
+        print_table(f"Labels of {kind}: {len(rows)}", ("Label", *parts), rows, shown=SHOWN)
 
 
 def progress(items: Sequence, label: str) -> ContextManager[Iterable]:

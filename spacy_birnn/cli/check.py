@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Dict, List, Optional, Set, Tup
 import typer
 
 from ._app import (
+    SHOWN,
     Json,
     blank_pipeline,
     command,
@@ -148,7 +149,9 @@ def _print(found: "Inspection") -> None:
             (repr(one["text"]), ", ".join(f"{label} {n}" for label, n in one["labels"].items()))
             for one in found.ambiguous
         ]
-        print_table(f"Entities with several labels: {len(rows)}", ("Text", "Labels"), rows)
+        print_table(
+            f"Entities with several labels: {len(rows)}", ("Text", "Labels"), rows, shown=SHOWN
+        )
     first = next(iter(found.parts))
     known = [
         (name, kind, known[kind], found.parts[name][total])

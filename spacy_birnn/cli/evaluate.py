@@ -2,12 +2,21 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Iterator, NamedTuple, Optional
 
 import typer
-from wasabi import table
 
-from ._app import Force, Json, check_output, command, load_pipeline, print_json, read_examples, say
+from ._app import (
+    Force,
+    Json,
+    check_output,
+    command,
+    load_pipeline,
+    print_json,
+    print_table,
+    read_examples,
+    say,
+)
 from .calibrate import as_dict
 
 if TYPE_CHECKING:
@@ -16,6 +25,7 @@ if TYPE_CHECKING:
 
     from ..evaluation import Counts, Finding
 
+COUNTS = ("right", "predicted", "annotated")
 # Labels in a confusion matrix that is printed, those with the most errors
 MOST_CONFUSED = 8
 # Tokens to either side of an entity where sentences are not known
@@ -104,8 +114,7 @@ def evaluate(
         if f"{attr}_acc" in measured:
             report["confusion"][attr] = _as_list(evaluation.token_confusion(done, attr))
     for name, pipe in nlp.pipeline:
-        exclusive = isinstance(pipe, TextCategorizer)
-        if exclusive and not isinstance(pipe, MultiLabel_TextCategorizer):
+        if isinstance(pipe, TextCategorizer) and not isinstance(pipe, MultiLabel_TextCategorizer):
             pairs = evaluation.category_confusion(done, pipe.labels)
             if pairs:
                 report["confusion"][name] = _as_list(pairs)
@@ -253,96 +262,107 @@ def _compare(
     return {"scores": scores, "tests": tests}
 
 
-def _print_report(report: dict[str, Any], *, n_errors: int) -> None:
-    """Tables on standard output."""
-    print(f"{report['model']} on {report['data']}: {report['documents']} documents")
-    rows = [
+class Table(NamedTuple):
+    """A part of the report, for the terminal and for the page.
+
+    title (str): What it is.
+    header (tuple): The names of the columns.
+    rows (list): Texts and numbers.
+    note (str): What stands below it.
+    source (Any): What it is made from, if that has a figure: an item of "reliability" or
+        "thresholds".
+    """
+
+    title: str
+    header: tuple
+    rows: list[tuple]
+    note: str = ""
+    source: Any = None
+
+
+def tables(report: dict[str, Any]) -> Iterator[Table]:
+    """The parts of a report, but for the errors. Those that would be empty are left out."""
+    yield from (found for found in _tables(report) if found.rows)
+
+
+def _tables(report: dict[str, Any]) -> Iterator[Table]:
+    rows: list = [
         (component, name, _percent(value))
         for component, found in report["scores"].items()
         for name, value in found.items()
         if isinstance(value, (int, float))
     ]
-    _print_table("Scores", rows, ("Component", "Score", ""), "llr")
+    yield Table("Scores", ("Component", "Score", ""), rows)
     for found in report["scores"].values():
         for name, parts in found.items():
             # Those of entities are below, with their numbers
             if isinstance(parts, dict) and name != "ents_per_type":
                 rows = [(part, *_prf(n)) for part, n in parts.items() if isinstance(n, dict)]
-                _print_table(name, rows, ("", "P", "R", "F"), "lrrr")
+                yield Table(name, ("", "P", "R", "F"), rows)
+    if "comparison" in report:
+        yield from _comparison_tables(report["comparison"])
     if "entities" in report:
-        _print_entities(report["entities"], n_errors)
+        yield from _entity_tables(report["entities"])
     for name, pairs in report["confusion"].items():
-        _print_confusion(f"Most confused: {name}", pairs)
+        yield _confusion_table(f"Most confused: {name}", pairs)
     for name, found in report["reliability"].items():
         rows = [
-            (f"{i / 15:.2f}-{(i + 1) / 15:.2f}", b["count"])
+            (f"{i / len(found['bins']):.2f}-{(i + 1) / len(found['bins']):.2f}", b["count"])
             + (f"{b['expected']:.3f}", f"{b['observed']:.3f}")
             for i, b in enumerate(found["bins"])
             if b["count"]
         ]
         header = ("Probability", "Number", "Expected", "Right")
-        _print_table(f"Reliability of {name}", rows, header, "lrrr")
-        ece, brier = found["ece"], found["brier"]
-        print(f"Expected calibration error {ece:.4f}, Brier score {brier:.4f}")
+        note = f"Expected calibration error {found['ece']:.4f}, Brier score {found['brier']:.4f}"
+        yield Table(f"Reliability of {name}", header, rows, note, found)
     for name, found in report["thresholds"].items():
         rows = [
             (f"{point['threshold']:.2f}", *_prf(point), point["right"], point["predicted"])
             for point in found["curve"]
         ]
-        header = ("Threshold", "P", "R", "F", "Right", "Predicted")
-        _print_table(f"Thresholds of {name}", rows, header, "rrrrrr")
+        columns = ("Threshold", "P", "R", "F", "Right", "Predicted")
         now = found["threshold"]
-        print("Now: " + ("none, the best sequence of tags" if now is None else str(now)))
-    if "comparison" in report:
-        _print_comparison(report["comparison"])
+        note = f"Now: {'none, the best sequence of tags' if now is None else now}"
+        yield Table(f"Thresholds of {name}", columns, rows, note, found)
 
 
-def _print_entities(entities: dict[str, Any], n_errors: int) -> None:
+def _comparison_tables(comparison: dict[str, Any]) -> Iterator[Table]:
+    rows: list = [
+        (name, *map(_percent, (*found["models"].values(), found["mean"], found["deviation"])))
+        for name, found in comparison["scores"].items()
+    ]
+    models = [model for found in comparison["scores"].values() for model in found["models"]]
+    yield Table("Pipelines", ("", *dict.fromkeys(models), "Mean", "Deviation"), rows)
+    rows = [
+        (test["score"], test["other"], f"{100 * test['difference']:+.2f}", f"{test['p']:.4f}")
+        for test in comparison["tests"]
+    ]
+    note = "p: how often chance alone makes a difference as large (approximate randomisation)"
+    header = ("Score", "Other", "Difference", "p")
+    yield Table("Differences of the first from the others", header, rows, note)
+
+
+def _entity_tables(entities: dict[str, Any]) -> Iterator[Table]:
     def row(name: str, numbers: dict[str, Any]) -> tuple:
-        return (
-            name,
-            *_prf(numbers),
-            *(numbers[key] for key in ("right", "predicted", "annotated")),
-        )
+        return (name, *_prf(numbers), *(numbers[key] for key in COUNTS))
 
-    header = ("", "P", "R", "F", "Right", "Predicted", "Annotated")
+    header = ("", "P", "R", "F", *(key.capitalize() for key in COUNTS))
     rows = [row(label, numbers) for label, numbers in entities["labels"].items()]
-    _print_table("Entities", [*rows, row("all", entities["all"])], header, "lrrrrrr")
-    strict = entities["seqeval"]
+    strict, note = entities["seqeval"], ""
     if strict is not None and _prf(strict) != _prf(entities["all"]):
-        print("seqeval, strict: P {} R {} F {}".format(*_prf(strict)))
+        note = "seqeval, strict: P {} R {} F {}".format(*_prf(strict))
+    yield Table("Entities", header, [*rows, row("all", entities["all"])], note)
     if "training" in entities:
         rows = [row(name, numbers) for name, numbers in entities["training"].items()]
-        _print_table("Entities by whether the training data has them", rows, header, "lrrrrrr")
-    _print_confusion("Labels of entities", entities["confusion"])
-    by_kind: dict[str, list] = {}
-    for error in entities["errors"]:
-        by_kind.setdefault(error["kind"], []).append(error)
-    for kind, found in by_kind.items():
-        print(f"\n{kind.capitalize()}: {len(found)}")
-        for error in found[:n_errors]:
-            print(f"  {_describe(error)}\n    {' '.join(error['sentence'].split())}")
+        yield Table("Entities by whether the training data has their text", header, rows)
+    yield _confusion_table("Labels of entities", entities["confusion"])
 
 
-def _describe(error: dict[str, Any]) -> str:
-    """What is annotated, and what is predicted instead."""
-    sides = [
-        f"{span['text']} {span['label']}" if span else "nothing"
-        for span in (error["annotated"], error["predicted"])
-    ]
-    sure = "" if error["confidence"] is None else f" ({error['confidence']:.2f})"
-    return " -> ".join(sides) + sure
-
-
-def _print_confusion(title: str, pairs: list[dict[str, Any]]) -> None:
+def _confusion_table(title: str, pairs: list[dict[str, Any]]) -> Table:
     labels, matrix = confusion_matrix(pairs)
-    if not labels:
-        return
-    rows = [
-        (label or "(none)", *(n or "" for n in numbers)) for label, numbers in zip(labels, matrix)
-    ]
-    header = ("annotated \\ predicted", *(label or "(none)" for label in labels))
-    _print_table(title, rows, header, "l" + "r" * len(labels))
+    names = [label or "(none)" for label in labels]
+    rows = [(name, *(n or "" for n in numbers)) for name, numbers in zip(names, matrix)]
+    return Table(title, ("annotated \\ predicted", *names), rows)
 
 
 def confusion_matrix(pairs: list[dict[str, Any]]) -> tuple[list[str], list[list[int]]]:
@@ -360,32 +380,32 @@ def confusion_matrix(pairs: list[dict[str, Any]]) -> tuple[list[str], list[list[
     return labels, [[counts.get((row, column), 0) for column in labels] for row in labels]
 
 
-def _print_comparison(comparison: dict[str, Any]) -> None:
-    rows = [
-        (
-            name,
-            *(_percent(value) for value in found["models"].values()),
-            _percent(found["mean"]),
-            _percent(found["deviation"]),
-        )
-        for name, found in comparison["scores"].items()
-    ]
-    models = next(iter(comparison["scores"].values()), {"models": {}})["models"]
-    header = ("", *models, "Mean", "Deviation")
-    _print_table("Pipelines", rows, header, "l" + "r" * (len(models) + 2))
-    tests = [
-        (test["score"], test["other"], f"{100 * test['difference']:+.2f}", f"{test['p']:.4f}")
-        for test in comparison["tests"]
-    ]
-    header = ("Score", "Other", "Difference", "p")
-    _print_table("Differences from the others", tests, header, "llrr")
-    print("p: how often chance alone makes a difference as large (approximate randomisation)")
+def errors_by_kind(report: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The errors of entities; each kind in the order of the documents."""
+    by_kind: dict[str, list] = {}
+    for error in report.get("entities", {"errors": []})["errors"]:
+        by_kind.setdefault(error["kind"], []).append(error)
+    return by_kind
 
 
-def _print_table(title: str, rows: list, header: tuple, aligns: str) -> None:
-    if rows:
-        print(f"\n{title}")
-        print(table(rows, header=header, divider=True, aligns=tuple(aligns), max_col=60).rstrip())
+def describe(error: dict[str, Any]) -> str:
+    """What is annotated, and what is predicted instead."""
+    sides = [
+        f"{span['text']} {span['label']}" if span else "nothing"
+        for span in (error["annotated"], error["predicted"])
+    ]
+    sure = "" if error["confidence"] is None else f" ({error['confidence']:.2f})"
+    return " -> ".join(sides) + sure
+
+
+def _print_report(report: dict[str, Any], *, n_errors: int) -> None:
+    print(f"{report['model']} on {report['data']}: {report['documents']} documents")
+    for found in tables(report):
+        print_table(found.title, found.header, found.rows, note=found.note)
+    for kind, errors in errors_by_kind(report).items():
+        print(f"\n{kind.capitalize()}: {len(errors)}")
+        for error in errors[:n_errors]:
+            print(f"  {describe(error)}\n    {' '.join(error['sentence'].split())}")
 
 
 def _prf(numbers: dict[str, Any]) -> tuple[str, str, str]:

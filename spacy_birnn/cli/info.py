@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Iterator, Optional
 
 import typer
-from wasabi import table
 
-from ._app import Json, command, load_pipeline, print_json, warn
+from ._app import Json, command, load_pipeline, print_json, print_table, warn
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -74,7 +73,7 @@ def describe(nlp: "Language") -> dict[str, Any]:
     unknown: list[str] = []
     seen: set[int] = set()
     for component, pipe in nlp.pipeline:
-        model = getattr(pipe, "model", None)
+        model: Any = getattr(pipe, "model", None)
         for node in model.walk(order="dfs_post") if hasattr(model, "walk") else ():
             # A layer may be in several components
             if node.id in seen:
@@ -171,7 +170,7 @@ def _layers(node: Any) -> Iterator[dict[str, Any]]:
         shapes = {name: list(array.shape) for name, array in weights.items()}
         yield {"name": node.name, "shapes": shapes, **_sizes(list(weights.values()))}
     for shim in node.shims:
-        module = getattr(shim, "_model", None)
+        module: Any = getattr(shim, "_model", None)
         for path, part in module.named_modules() if hasattr(module, "named_modules") else ():
             own = dict(part.named_parameters(recurse=False))
             if own:
@@ -294,20 +293,15 @@ def _print_layers(report: dict[str, Any]) -> None:
         sums = [sum(layer[key] or 0 for layer in layers) for key in ("parameters", "bytes")]
         share = sum(layer["share"] or 0.0 for layer in layers)
         rows.append(("all", "", _number(sums[0]), _size(sums[1]), _percent(share)))
-        print(f"\n{component}")
-        aligns = ("l", "l", "r", "r", "r")
-        print(table(rows, header=header, divider=True, aligns=aligns, max_col=70).rstrip())
+        print_table(component, header, rows)
     rows = [
         (f"{layer['component']}: {layer['name']}", layer["cell"], layer["formula"])
         + (_number(layer["formula_parameters"]), _number(layer["second_bias"]))
         for layer in report["layers"]
         if "formula" in layer
     ]
-    if rows:
-        header = ("Layer", "Cell", "Textbook", "Parameters", "PyTorch's second bias")
-        print("\nRecurrent layers")
-        aligns = ("l", "l", "l", "r", "r")
-        print(table(rows, header=header, divider=True, aligns=aligns, max_col=70).rstrip())
+    header = ("Layer", "Cell", "Textbook", "Parameters", "PyTorch's second bias")
+    print_table("Recurrent layers", header, rows)
     print(f"\nParameters: {_number(report['parameters'])}")
     print(f"Memory of the weights: {_size(report['bytes'])}")
     print(f"In training, with gradients and the optimizer: {_size(report['training_bytes'])}")
@@ -321,16 +315,14 @@ def _print_layers(report: dict[str, Any]) -> None:
 
 
 def _print_formula(rows: list[dict[str, Any]]) -> None:
-    print(f"\nParameters of one recurrent layer, inputs of width n = {INPUT_WIDTH}")
     keys = ("one_direction", "both_directions", "output_width", "second_bias")
     shown = [
         (row["cell"], row["formula"], row["width"], *(_number(row[key]) for key in keys))
         for row in rows
     ]
-    header = ("Cell", "One direction", "h", "Parameters", "Both", "Output width")
-    header += ("PyTorch's second biases add",)
-    aligns = ("l", "l", "r", "r", "r", "r", "r")
-    print(table(shown, header=header, divider=True, aligns=aligns).rstrip())
+    names = ("Parameters", "Both", "Output width", "PyTorch's second biases add")
+    title = f"Parameters of one recurrent layer, inputs of width n = {INPUT_WIDTH}"
+    print_table(title, ("Cell", "One direction", "h", *names), shown)
 
 
 def _shapes(shapes: dict[str, list]) -> str:
