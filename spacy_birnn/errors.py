@@ -223,6 +223,20 @@ class Errors(metaclass=_WithCodes):
         "to predict shines through. Use merge = 'concat' with depth = 1 or stack = 'independent', "
         "or one direction."
     )
+    # Explanations
+    E070 = (
+        "Can't explain '{name}'. The components of the pipeline that can be explained: {able}. "
+        "Correct its spelling, or leave it out of 'pipes'."
+    )
+    E071 = (
+        "A text of {n} tokens can't be explained: each is hidden once, so there may be 1 to "
+        "{limit}. Give one sentence, or a few."
+    )
+    E072 = (
+        "Can't explain '{name}': when a word is hidden, the components before it make other tokens "
+        "of the text ({found} instead of {n}). Take what merges or splits tokens out of the "
+        "pipeline."
+    )
 
 
 class Warnings(metaclass=_WithCodes):
