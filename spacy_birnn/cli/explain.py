@@ -84,7 +84,7 @@ def _tables(tokens: List[str], component: Dict[str, Any]) -> Iterator[Tuple[str,
     header = ("predicted", *columns, "what changes most when a word is hidden")
     yield "Predictions", header, rows or [("nothing",) + ("",) * (len(header) - 1)]
     if "tokens" in component:
-        most = max(len(labels) for labels in component["tokens"])
+        most = len(component["tokens"][0])
         yield (
             "Labels of each word: probability (score)",
             ("word", *(f"label {i}" for i in range(1, most + 1))),
