@@ -259,6 +259,20 @@ class Errors(metaclass=_WithCodes):
         "The split leaves nothing for {part}: {n} documents with different texts are too few. "
         "Give it a larger share, or write one file (OUT.spacy)."
     )
+    # Explanations
+    E090 = (
+        "Can't explain '{name}'. The components of the pipeline that can be explained: {able}. "
+        "Correct its spelling, or leave it out of 'pipes'."
+    )
+    E091 = (
+        "A text of {n} tokens can't be explained: each is hidden once, so there may be 1 to "
+        "{limit}. Give one sentence, or a few."
+    )
+    E092 = (
+        "Can't explain '{name}': when a word is hidden, the components before it make other tokens "
+        "of the text ({found} instead of {n}). Take what merges or splits tokens out of the "
+        "pipeline."
+    )
 
 
 class Warnings(metaclass=_WithCodes):

@@ -4,13 +4,12 @@ import base64
 import csv
 import json
 import os
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import typer
 
-from ._app import Force, check_output, command, fail, load_pipeline, say, warn
+from ._app import Force, check_output, command, fail, load_pipeline, replacing, say, warn
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
@@ -242,7 +241,7 @@ class Csv(JsonLines):
     def finish(self, part: Path, out: Path) -> None:
         with part.open(encoding="utf8", newline="\n") as lines:
             columns = list(dict.fromkeys(key for line in lines for key in json.loads(line)))
-        with _replacing(out) as new, part.open(encoding="utf8", newline="\n") as lines:
+        with replacing(out) as new, part.open(encoding="utf8", newline="\n") as lines:
             with new.open("w", encoding="utf8", newline="") as file:
                 writer = csv.DictWriter(file, columns)
                 writer.writeheader()
@@ -263,7 +262,7 @@ class DocBinLines(JsonLines):
     def finish(self, part: Path, out: Path) -> None:
         from spacy.tokens import DocBin
 
-        with _replacing(out) as new, part.open(encoding="ascii") as lines:
+        with replacing(out) as new, part.open(encoding="ascii") as lines:
             DocBin(store_user_data=True, docs=map(self._doc, lines)).to_disk(new)
         part.unlink()
 
@@ -274,17 +273,6 @@ class DocBinLines(JsonLines):
 
 
 FORMATS = {".jsonl": JsonLines, ".csv": Csv, ".spacy": DocBinLines}
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A path to write to beside a file, which is put in its place if all goes well."""
-    new = path.with_name(f"{path.name}.new")
-    try:
-        yield new
-        os.replace(new, path)
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def _cell(value: Any) -> Any:

@@ -1,12 +1,13 @@
 """What gives each vector its context: the recurrent encoder, and self-attention above it."""
 
 import warnings
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, cast
 
 import numpy as np
 from thinc.api import Model, chain
-from thinc.types import Floats2d
+from thinc.types import Floats2d, Floats3d
 
 from ..checks import check_heads, check_positive, check_recurrent, check_width
 from ..errors import BirnnError, Errors, Warnings
@@ -92,6 +93,28 @@ def with_self_attention(tok2vec: DocsToVectors, heads: int, *, where: str) -> Do
         shims=[TorchShim("self_attention", "attention.SelfAttention", {"heads": heads})],
     )
     return chain(tok2vec, attention)
+
+
+@contextmanager
+def recorded_states(encoder: Encoder) -> Iterator[List[Floats3d]]:
+    """Record the states of the top layer of a `birnn_encoder` in all that it reads meanwhile: of
+    each batch one array of shape (directions, tokens, width of one direction). Of two directions
+    the first is forward. It records what other threads let it read, too.
+
+    encoder (Model[List[Floats2d], List[Floats2d]]): The encoder, initialized.
+    RAISES (ValueError): E010 before initialization.
+    """
+    states: List[Floats3d] = []
+
+    def record(layer: Any, inputs: Any, output: Any) -> None:
+        # A layer also gives what it passes up the stack
+        states.append(cast(Floats3d, output[0].detach().cpu().numpy()))
+
+    hook = torch_shim(encoder).module.layers[-1].register_forward_hook(record)
+    try:
+        yield states
+    finally:
+        hook.remove()
 
 
 def _init(model: Encoder, X=None, Y=None) -> None:

@@ -1,6 +1,6 @@
 """Tagging schemes: how spans become one label a token, which sequences are legal, and back."""
 
-from typing import Iterable, List, NamedTuple, Optional
+from typing import Iterable, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -35,6 +35,10 @@ class Scheme:
     def tag(self, prefix: str, label: int) -> int:
         """The tag of a prefix ("B", "I", "L", "U") and label."""
         return 1 + label * len(self.prefixes) + self.prefixes.index(prefix)
+
+    def names(self, labels: Sequence[str]) -> List[str]:
+        """The name of each tag, such as "B-PERSON", given those of the labels."""
+        return ["O"] + [f"{prefix}-{label}" for label in labels for prefix in self.prefixes]
 
     def tags_with(self, prefixes: str) -> List[int]:
         """All tags with one of the prefixes, whatever the label."""

@@ -177,6 +177,10 @@ class BiRNNEntityRecognizer(SequenceLabeller):
     def n_tags(self) -> int:
         return self.scheme.n_tags
 
+    @property
+    def tag_names(self) -> List[str]:
+        return self.scheme.names(self.labels)
+
     def add_label(self, label: str) -> int:
         if not isinstance(label, str) or not label:
             raise BirnnError(Errors.E023.format(name=self.name, value=label))

@@ -56,6 +56,11 @@ class SequenceLabeller(BiRNNPipe):
         return len(self.labels)
 
     @property
+    def tag_names(self) -> List[str]:
+        """The name of each tag that the model scores."""
+        return list(self.labels)
+
+    @property
     def n_outputs(self) -> int:
         return self.n_tags
 

@@ -1,0 +1,92 @@
+"""`birnn trace`: the states are those of the encoder, and the picture has its words."""
+
+import sys
+
+import numpy as np
+import pytest
+import spacy
+
+from spacy_birnn.cli.trace import Trace, draw, trace
+
+TEXT = "Anna Berg flew from Oslo to New York ."
+
+
+def test_the_states_are_what_the_encoder_gives(trained):
+    doc = trained.make_doc(TEXT)
+    output = trained.get_pipe("birnn_tagger").model.get_ref("tok2vec").predict([doc])[0]
+    forward, backward = trace(trained, TEXT, pipe="birnn_tagger")
+    assert (forward.direction, backward.direction) == ("forward", "backward")
+    assert forward.words == TEXT.split()
+    states = np.concatenate([forward.states, backward.states], axis=1)
+    assert np.allclose(states, output, atol=1e-6)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_one_direction_two_layers_and_a_shared_tok2vec(tiny_tok2vec, direction):
+    nlp = spacy.blank("xx")
+    config = {**tiny_tok2vec, "direction": direction, "depth": 2, "dropout": 0.1}
+    nlp.add_pipe("tok2vec", config={"model": config})
+    nlp.initialize(lambda: [spacy.training.Example.from_dict(nlp.make_doc("Oslo"), {})])
+    (found,) = trace(nlp, TEXT)
+    assert found.direction == direction
+    assert np.allclose(found.states, nlp(TEXT).tensor, atol=1e-6)
+
+
+def test_norms_and_changes_follow_the_reading():
+    states = np.array([[3.0, 4.0], [3.0, 4.0], [0.0, 0.0]])
+    words = ["a", "b", "c"]
+    forward, backward = (Trace(d, words, states) for d in ("forward", "backward"))
+    assert forward.norms.tolist() == backward.norms.tolist() == [5.0, 5.0, 0.0]
+    assert forward.changes.tolist() == [5.0, 0.0, 5.0]
+    assert backward.changes.tolist() == [0.0, 5.0, 0.0]
+
+
+def test_a_picture_with_both_directions_side_by_side():
+    words = ["$5", "and", "$6", "\n"]
+    rows = np.linspace(-1, 1, 12).reshape(4, 3)
+    figure = draw([Trace("forward", words, rows), Trace("backward", words, rows / 2)])
+    forward, backward, *lines = figure.axes[:4]
+    assert forward.get_position().x1 < backward.get_position().x0
+    assert np.allclose(forward.images[0].get_array(), rows.T)
+    assert forward.images[0].get_clim() == backward.images[0].get_clim() == (-1.0, 1.0)
+    for ax in lines:
+        assert [label.get_text() for label in ax.get_xticklabels()] == ["$5", "and", "$6", "\\n"]
+        assert not any(label.get_parse_math() for label in ax.get_xticklabels())
+    assert all(ax.get_ylabel() for ax in figure.axes)
+
+
+def test_png_and_svg(invoke, trained_path, tmp_path):
+    png, svg = tmp_path / "a.png", tmp_path / "a.svg"
+    result = invoke("trace", trained_path, "Anna flew to 日本 for <b>$5 and $6", "-o", png)
+    assert result.exit_code == 0 and png.read_bytes().startswith(b"\x89PNG")
+    assert result.stderr.count("no sign") == 1
+    result = invoke("trace", trained_path, "Anna flew to 日本 for <b>$5 and $6", "-o", svg)
+    assert result.exit_code == 0 and "no sign" not in result.stderr
+    text = svg.read_text(encoding="utf8")
+    assert ">日本</text>" in text and ">$</text>" in text and "<b>" not in text
+    svg.write_text("mine")
+    assert invoke("trace", trained_path, "Oslo", "-o", svg).exit_code == 1
+    assert svg.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "text, args, message",
+    [
+        ("", [], "0 words"),
+        ("word " * 101, [], "101 words"),
+        ("Oslo", ["--pipe", "tagger"], "'tagger' has no recurrent encoder"),
+        ("Oslo", ["-o", "trace.jpg"], ".png, .svg"),
+    ],
+)
+def test_what_cannot_be_traced(invoke, trained_path, tmp_path, monkeypatch, text, args, message):
+    monkeypatch.chdir(tmp_path)
+    result = invoke("trace", trained_path, text, *args)
+    assert result.exit_code == 1 and message in " ".join(result.stderr.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_matplotlib_it_says_how_to_get_it(invoke, trained_path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = invoke("trace", trained_path, "Oslo")
+    assert result.exit_code == 1 and "spacy-birnn[plots]" in result.stderr
