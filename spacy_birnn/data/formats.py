@@ -18,6 +18,7 @@ FORMATS = ("jsonl", "json", "csv", "tsv", "conll", "conllu", "parquet")
 # Where nothing else is said, the first of these that a record has
 TEXT_KEYS = ("text", "data", "sentence")
 LABEL_KEYS = ("spans", "entities", "cats", "accept", "label", "labels")
+LABEL_COLUMNS = ("label", "labels", "category")
 TAG_KEYS = ("ner_tags", "tags", "labels")
 # The tags of an entity's first token, of one inside, of its last, and of the only one
 TAG = re.compile(r"O|[BIMELSU]-\S.*")
@@ -40,7 +41,7 @@ class Columns(NamedTuple):
 
     text (Optional[str]): The column or key of the text. None: the first of `TEXT_KEYS`.
     label (Optional[str]): That of the label, the labels or the spans. None: all of `LABEL_KEYS`
-        that there are, and of a file with columns the first.
+        that an object has; the first of `TAG_KEYS` beside tokens and of `LABEL_COLUMNS` in a table.
     names (Sequence[str]): The names of labels that are numbers, in order from 0.
     """
 
@@ -90,7 +91,9 @@ def read_file(path: Path, kind: Optional[str] = None, columns: Optional[Columns]
     data = path.read_bytes()
     columns, notes = columns or Columns(), Counter()
     if kind == "parquet" or (kind is None and data.startswith(b"PAR1")):
-        return Reading("parquet", _annotated(path, _read_parquet(path, columns, notes)), notes)
+        return Reading(
+            "parquet", _annotated(path, _read_parquet(path, columns, notes), notes), notes
+        )
     text = _decode(path, data)
     if not text.strip():
         raise BirnnError(Errors.E070.format(path=path))
@@ -99,14 +102,14 @@ def read_file(path: Path, kind: Optional[str] = None, columns: Optional[Columns]
         return Reading(kind, list(_read_conllu(path, text, notes)), notes)
     if kind == "conll":
         scheme, found = _read_conll(path, text, notes)
-        return Reading(f"conll ({scheme})", _annotated(path, found), notes)
+        return Reading(f"conll ({scheme})", _annotated(path, found, notes), notes)
     if kind in ("csv", "tsv"):
         found = list(_read_table(path, text, kind, columns, notes))
     else:
         values = _json_lines(path, text) if kind == "jsonl" else _json_array(path, text)
         parsed = (_from_json(where, value, columns, notes) for where, value in values)
         found = [record for record in parsed if record is not None]
-    return Reading(kind, _annotated(path, found), notes)
+    return Reading(kind, _annotated(path, found, notes), notes)
 
 
 def detect_format(path: Path, text: str) -> str:
@@ -147,7 +150,7 @@ def _malformed(where: str, found: Any, expected: str) -> BirnnError:
     return BirnnError(Errors.E073.format(where=where, found=f"{found!r:.100}", expected=expected))
 
 
-def _annotated(path: Path, records: List[Record]) -> List[Union[Record, Doc]]:
+def _annotated(path: Path, records: List[Record], notes: Counter) -> List[Union[Record, Doc]]:
     """What is annotated in no record of a file was not a task of its annotators.
 
     RAISES (ValueError): E078 if that is so of all.
@@ -156,12 +159,14 @@ def _annotated(path: Path, records: List[Record]) -> List[Union[Record, Doc]]:
     has_cats = any(record.cats for record in records)
     if not (has_spans or has_cats):
         raise BirnnError(Errors.E078.format(path=path, n=len(records)))
-    return [
-        record._replace(
-            spans=record.spans if has_spans else None, cats=record.cats if has_cats else None
-        )
-        for record in records
-    ]
+    kept: List[Union[Record, Doc]] = []
+    for record in records:
+        spans, cats = record.spans if has_spans else None, record.cats if has_cats else None
+        if spans is None and cats is None:
+            notes[NO_ANNOTATION] += 1
+        else:
+            kept.append(record._replace(spans=spans, cats=cats))
+    return kept
 
 
 # JSON
@@ -263,10 +268,8 @@ def _spans(where: str, text: str, item: Any) -> Iterator[LabelledSpan]:
     """
     expected = "a span such as {'start': 0, 'end': 4, 'label': 'PERSON'} or [0, 4, 'PERSON']"
     if isinstance(item, dict):
-        start, end = (
-            item.get("start", item.get("start_offset")),
-            item.get("end", item.get("end_offset")),
-        )
+        start = item.get("start", item.get("start_offset"))
+        end = item.get("end", item.get("end_offset"))
         labels, own = item.get("label", item.get("labels")), item.get("text")
     elif len(item) == 3:
         (start, end, labels), own = item, None
@@ -320,20 +323,28 @@ def _from_label_studio(
     if columns.text is None and len(texts) == 1:
         columns = columns._replace(text=texts[0])
     text = _text(where, data, columns)
-    given = value.get("annotations", value.get("completions")) or []
-    given = [one for one in given if not one.get("was_cancelled")]
+    every = _objects(where, value.get("annotations", value.get("completions")))
+    given = [one for one in every if not one.get("was_cancelled")]
     if not given:
         return _record(where, text, None, None, notes)
     notes[OTHER_OPINION] += len(given) - 1
     spans: List[LabelledSpan] = []
     cats: List[str] = []
-    for item in given[0].get("result", []):
-        marked = item.get("value", {})
+    for item in _objects(where, given[0].get("result")):
+        (marked,) = _objects(where, [item.get("value", {})])  # a relation has none
         if "choices" in marked:
-            cats += marked["choices"]
+            cats += _cats(where, marked["choices"], columns) or []
         elif "start" in marked:
             spans += _spans(where, text, marked)
     return _record(where, text, spans, cats, notes)
+
+
+def _objects(where: str, value: Any) -> List[Dict[str, Any]]:
+    """RAISES (ValueError): E073 unless a value is a list of objects, or null."""
+    value = [] if value is None else value
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise _malformed(where, value, "a list of objects, as Label Studio exports them")
+    return value
 
 
 def _from_tokens(
@@ -396,7 +407,7 @@ def _read_table(
         where = f"'{path}', line 1"
         place = {name: i for i, name in enumerate(names)}
         text_at = place[_key(where, names, columns.text, TEXT_KEYS, "text")]
-        label_at = place[_key(where, names, columns.label, ("label", "labels", "cats"), "label")]
+        label_at = place[_key(where, names, columns.label, LABEL_COLUMNS, "label")]
         for row in rows:
             where = f"'{path}', line {rows.line_num}"
             if not any(row):

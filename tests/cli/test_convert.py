@@ -102,6 +102,7 @@ SPANS = [("Anna Berg", "PER"), ("Oslo", "LOC")]
                     "result": [
                         {"type": "labels", "value": {"start": 0, "end": 9, "labels": ["PER"]}},
                         {"type": "labels", "value": {"start": 18, "end": 22, "labels": ["LOC"]}},
+                        {"type": "relation", "from_id": "a", "to_id": "b"},
                     ]
                 },
             ],
@@ -364,6 +365,27 @@ def test_records_that_teach_nothing_are_left_out_and_counted(convert):
     }
 
 
+def test_of_several_annotators_the_first_counts(convert):
+    first = {"result": [{"value": {"start": 0, "end": 4, "labels": ["PER"]}}]}
+    second = {"result": [{"value": {"start": 18, "end": 22, "labels": ["LOC"]}}]}
+    cancelled = {"was_cancelled": True, "result": []}
+    task = {"data": {"text": TEXT}, "annotations": [cancelled, first, second]}
+    (doc,), report = convert("a.json", json.dumps([task, {"data": {"text": "b"}}]))
+    assert ents(doc) == [("Anna", "PER")]
+    assert report["notes"] == {
+        "further annotations of the same text": 1,
+        "texts without annotation": 1,
+    }
+
+
+def test_a_text_of_another_task_is_left_out(convert):
+    docs, report = convert(
+        "a.jsonl", lines({"text": "a", "cats": {"A": 1}}, {"text": "b", "spans": []})
+    )
+    assert [doc.text for doc in docs] == ["a"]
+    assert report["notes"] == {"texts without annotation": 1}
+
+
 def texts_by_part(directory):
     return {
         path.stem: [doc.text for doc in DocBin().from_disk(path).get_docs(VOCAB)]
@@ -467,6 +489,13 @@ def good_and(record):
             good_and({"body": "abc", "spans": []}),
             "E076",
             "line 3 .*'text'.*'body', 'spans'.*--text",
+        ),
+        ("a.jsonl", good_and({"data": {"text": "b"}, "annotations": [5]}), "E073", "line 3"),
+        (
+            "a.jsonl",
+            good_and({"data": {"text": "b"}, "annotations": [{"result": [{"value": 5}]}]}),
+            "E073",
+            "line 3",
         ),
         ("a.jsonl", lines({"text": "abc"}), "E078", "None of the 0"),
         ("a.jsonl", lines({"text": "abc", "spans": []}), "E078", "None of the 1"),
