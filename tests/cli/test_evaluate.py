@@ -288,4 +288,4 @@ def test_bad_input(rules, tmp_path):
         assert (code, out) == (1, "") and "nothing" in err
     (tmp_path / "broken.spacy").write_text("no data")
     code, out, err = run(model, tmp_path / "broken.spacy")
-    assert (code, out) == (1, "") and "evaluate stopped" in err
+    assert (code, out) == (1, "") and "broken.spacy" in err
