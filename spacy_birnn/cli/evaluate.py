@@ -322,7 +322,8 @@ def _tables(report: dict[str, Any]) -> Iterator[Table]:
         ]
         columns = ("Threshold", "P", "R", "F", "Right", "Predicted")
         now = found["threshold"]
-        note = f"Now: {'none, the best sequence of tags' if now is None else now}"
+        shown = f"{now:.4g}" if isinstance(now, float) else now
+        note = f"Now: {'none, the best sequence of tags' if now is None else shown}"
         yield Table(f"Thresholds of {name}", columns, rows, note, found)
 
 
