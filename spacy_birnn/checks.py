@@ -48,6 +48,14 @@ def check_probability(name: str, value: Any, *, where: str) -> None:
         raise BirnnError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
 
 
+def check_temperature(name: str, value: Any, *, where: str) -> None:
+    """RAISES (ValueError): E001 unless value is a finite number above 0."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (number and 0 < value < float("inf")):
+        expected = "a finite number above 0"
+        raise BirnnError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
+
+
 def check_flag(name: str, value: Any, *, where: str) -> None:
     """RAISES (ValueError): E001 unless value is True or False."""
     if not isinstance(value, bool):

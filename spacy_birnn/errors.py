@@ -108,9 +108,8 @@ class Errors(metaclass=_WithCodes):
     )
     # Labels and annotation
     E020 = (
-        "The labels of '{name}' must be a list of names, but initialize() got {value:.80}. Write "
-        "them with `spacy init labels`, from a config that has '{name}': each kind of component "
-        "has a form of its own."
+        "initialize() can't read the labels {value:.80} of '{name}'. Write them with `spacy init "
+        "labels`, from a config that has '{name}': each kind of component has a form of its own."
     )
     E021 = (
         "The data has the label '{label}', which '{name}' does not have. It has: {labels}. "
@@ -222,7 +221,7 @@ class Errors(metaclass=_WithCodes):
         "'spacy-birnn.PretrainBiLM.v1' needs vectors of which one half has seen only the words "
         "before and the other half only those after, but with direction = 'both', merge = "
         "{merge!r}, depth = {depth} and stack = {stack!r} the directions are mixed, and the word "
-        "to predict shines through. Use merge = 'concat' with depth = 1 or stack = 'independent', "
+        "to predict can be seen. Use merge = 'concat' with depth = 1 or stack = 'independent', "
         "or one direction."
     )
     # Files of annotated texts

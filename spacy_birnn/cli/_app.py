@@ -27,8 +27,8 @@ from wasabi import Printer, table
 if TYPE_CHECKING:
     from spacy.language import Language
 
-HELP = """Train, look into and serve recurrent models: bidirectional RNNs that label, classify and
-lemmatize."""
+HELP = """Convert and check data for recurrent models, look into trained ones, and apply them:
+bidirectional RNNs that label, classify and lemmatize."""
 
 app = typer.Typer(name="birnn", help=HELP, no_args_is_help=True, rich_markup_mode=None)
 app.callback()(lambda: None)  # a group, however many commands there are

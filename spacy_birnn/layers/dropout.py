@@ -16,6 +16,6 @@ def locked_dropout(X: Tensor, lengths: Tensor, rate: float) -> Tensor:
     """
     if rate == 0.0:
         return X
-    keep = torch.full((len(lengths), X.shape[1]), 1.0 - rate, device=X.device)
+    keep = torch.full((len(lengths), X.shape[1]), 1.0 - rate, dtype=X.dtype, device=X.device)
     mask = torch.bernoulli(keep) / (1.0 - rate)
     return X * torch.repeat_interleave(mask, lengths, dim=0)

@@ -18,9 +18,9 @@ from .types import DocsToVectors, SequenceTagger, TaggingHead
 # this many times faster: as `RECURRENT_RATE`, for weights that are Thinc's
 SCALE = RECURRENT_RATE
 
-# The score of a label that is added to a trained model: with those that are learnt around 0 and
-# above, it has next to no probability until it is learnt too
-NEW_LABEL_SCORE = -10.0
+# The score of a label that is added to a trained model. A label that is right scores well above 0,
+# so this one has next to no probability until it is learnt; a lower score would take long to leave
+NEW_LABEL_SCORE = -5.0
 
 
 def build_sequence_tagger(

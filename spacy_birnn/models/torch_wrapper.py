@@ -3,6 +3,7 @@
 import contextlib
 import os
 import threading
+from copy import deepcopy
 from importlib import import_module
 from typing import Any, Callable, Dict, Hashable, Iterator, List, Optional, Tuple, cast
 
@@ -189,6 +190,12 @@ class TorchShim(PyTorchShim):
         )
         if self._model is not None:
             copied.from_bytes(self.to_bytes())
+        return copied
+
+    @plain_torch()
+    def __deepcopy__(self, memo: Dict[int, Any]) -> "TorchShim":
+        copied = memo[id(self)] = type(self).__new__(type(self))
+        copied.__dict__.update(deepcopy(self.__dict__, memo))
         return copied
 
     def to_bytes(self) -> bytes:

@@ -124,10 +124,9 @@ class BiRNNPipe(TrainablePipe):
 
         exclude (Iterable[str]): Names of fields to leave out: "cfg", "model" or "vocab".
         """
-        data = super().to_bytes(exclude=exclude)
-        sha256 = hashlib.sha256(data).hexdigest()
-        message = {"sha256": sha256, "data": data, "configured": self._configured}
-        return srsly.msgpack_dumps(message)
+        pipe = super().to_bytes(exclude=exclude)
+        data = srsly.msgpack_dumps({"pipe": pipe, "configured": self._configured})
+        return srsly.msgpack_dumps({"sha256": hashlib.sha256(data).hexdigest(), "data": data})
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> TrainablePipe:
         """Load the component. A setting that the config states otherwise than when it was saved has
@@ -135,10 +134,12 @@ class BiRNNPipe(TrainablePipe):
         the model does not fit the labels, E012 for another value of a setting that training
         depends on. Settings and labels are then as they were."""
         with self._loading():
-            message = srsly.msgpack_loads(bytes_data)
-            data = _checked(message)
-            super().from_bytes(bytes_data if data is None else data, exclude=exclude)
-            self._override(message.get("configured", {}))
+            data = _checked(srsly.msgpack_loads(bytes_data))
+            if data is None:
+                return super().from_bytes(bytes_data, exclude=exclude)
+            saved = srsly.msgpack_loads(data)
+            super().from_bytes(saved["pipe"], exclude=exclude)
+            self._override(saved["configured"])
             return self
 
     def to_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> None:

@@ -48,7 +48,7 @@ def register_extensions() -> List[str]:
     RETURNS (List[str]): What has another extension of this name: "Span", "Doc", both or neither.
     """
     extensions: List[Tuple[Any, Any, Any]] = [
-        (Span, get_confidence, None),
+        (Span, get_confidence, _set_one),
         (Doc, _of_all, _set_all),
     ]
     taken = []
@@ -64,12 +64,17 @@ def _key(ent: Span) -> Tuple[str, str, int, int]:
     return ("._.", DATA, ent.start_char, ent.end_char)
 
 
+def _set_one(ent: Span, value: float) -> None:
+    data: Dict[Any, Any] = ent.doc.user_data
+    data[_key(ent)] = {ent.label_: value}
+
+
 def _of_all(doc: Doc) -> List[Optional[float]]:
     return [get_confidence(ent) for ent in doc.ents]
 
 
 def _set_all(doc: Doc, values: Sequence[Optional[float]]) -> None:
     """As `Doc.from_json` does. RAISES (ValueError): E039 unless each entity has a value."""
-    if len(values) != len(doc.ents):
+    if not isinstance(values, (list, tuple)) or len(values) != len(doc.ents):
         raise BirnnError(Errors.E039.format(n=len(doc.ents), value=values))
     set_confidence(doc, doc.ents, values)

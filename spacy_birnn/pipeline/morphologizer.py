@@ -11,7 +11,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model
 
 from ..checks import check_flag, check_rate
-from ..errors import ReportOnce, Warnings
+from ..errors import BirnnError, Errors, ReportOnce, Warnings
 from .base import Setting
 from .sequence import SOFTMAX_MODEL, TokenLabeller
 
@@ -68,7 +68,10 @@ class BiRNNMorphologizer(TokenLabeller, Morphologizer):
         nlp: Optional[Language] = None,
         labels: Optional[Dict[str, Any]] = None,
     ) -> None:
-        """Initialize the labels and the model. For the arguments see spaCy's `Morphologizer`."""
+        """Initialize the labels and the model. For the arguments see spaCy's `Morphologizer`.
+        RAISES (ValueError): E020 for labels in another form."""
+        if labels is not None and not (isinstance(labels, dict) and {"morph", "pos"} <= {*labels}):
+            raise BirnnError(Errors.E020.format(name=self.name, value=repr(labels)))
         self.void_calibration()
         super().initialize(get_examples, nlp=nlp, labels=labels)
 

@@ -106,6 +106,21 @@ def _check_threshold(name: str, value: Any, *, where: str) -> None:
         check_probability(name, value, where=where)
 
 
+def _check_fitted(name: str, value: Any, *, where: str) -> None:
+    if value is not None:
+        check_probability(name, value, where=where)
+
+
+def _check_map(name: str, value: Any, *, where: str) -> None:
+    try:
+        fits = value is None or (len(value) == 3 and bool(np.isfinite(value).all()))
+    except TypeError:
+        fits = False
+    if not fits:
+        expected = "null, or three finite numbers, as `calibrate` fits them"
+        raise BirnnError(Errors.E001.format(name=name, expected=expected, value=value, where=where))
+
+
 class BiRNNEntityRecognizer(SequenceLabeller):
     """Sets `doc.ents`. Each label of the model is an entity label with the prefix of a tagging
     scheme; a sequence that breaks the scheme has probability 0 in training and in decoding.
@@ -137,6 +152,8 @@ class BiRNNEntityRecognizer(SequenceLabeller):
     fixed = ("scheme",)
     threshold = Setting(_check_threshold)
     confidence = Setting(check_flag)
+    fitted_threshold = Setting(_check_fitted)
+    confidence_map = Setting(_check_map)
 
     def __init__(
         self,

@@ -9,10 +9,10 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
 from .. import crf
-from ..checks import check_positive, check_rate, check_smoothing
+from ..checks import check_positive, check_smoothing, check_temperature
 from ..crf import SequenceScores
 from ..errors import BirnnError, Errors
-from .base import BiRNNPipe, smoothed
+from .base import BiRNNPipe, Setting, smoothed
 from .calibration import Decisions, Evidence, temperature_for
 
 default_model_config = """
@@ -37,6 +37,7 @@ class SequenceLabeller(BiRNNPipe):
     """
 
     unfitted = {"temperature": 1.0}
+    temperature = Setting(check_temperature)
 
     def __init__(self, vocab: Vocab, model: Model, name: str, **settings: Any):
         super().__init__(vocab, model, name, **settings)
@@ -44,10 +45,6 @@ class SequenceLabeller(BiRNNPipe):
         output = model.get_ref("output_layer").attrs.get("output") if _has_head(model) else None
         if output is None:
             raise BirnnError(Errors.E005.format(name=name, found=model.name))
-        rate = settings.get("label_smoothing", 0.0)
-        check_rate("label_smoothing", rate, where=name)
-        if rate and output == "crf":
-            raise BirnnError(Errors.E004.format(value=rate))
         self._configure()
 
     @property
@@ -238,6 +235,13 @@ class SequenceLabeller(BiRNNPipe):
         """The scores of a batch from which its probabilities are: tempered and constrained."""
         scores = self._finite(self.model.predict(docs))
         return self.constrain(scores.tempered(self.cfg["temperature"]))
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        rate = self.cfg.get("label_smoothing", 0.0)
+        # The labels of a chain are not independent
+        if rate and self.model.get_ref("output_layer").attrs["output"] == "crf":
+            raise BirnnError(Errors.E004.format(value=rate))
 
     def _listed(self, docs: Any) -> List[Doc]:
         # A document is an iterable too, of tokens

@@ -10,7 +10,13 @@ from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
-from ..checks import check_flag, check_probability, check_rate, check_smoothing
+from ..checks import (
+    check_flag,
+    check_probability,
+    check_rate,
+    check_smoothing,
+    check_temperature,
+)
 from ..errors import BirnnError, Errors, ReportOnce, Warnings
 from .base import BiRNNPipe, Setting, smoothed
 from .calibration import Decisions, Evidence, temperature_for
@@ -141,6 +147,7 @@ class TextClassifier(BiRNNPipe):
     class_weights = Setting(_check_weights)
     label_smoothing = Setting(check_rate)
     attention = Setting(check_flag)
+    temperature = Setting(check_temperature)
 
     def __init__(
         self,
@@ -158,8 +165,6 @@ class TextClassifier(BiRNNPipe):
         pooling = model.attrs.get("pooling")
         if pooling is None:
             raise BirnnError(Errors.E031.format(name=name, found=model.name))
-        if attention and pooling != "attention":
-            raise BirnnError(Errors.E033.format(name=name, pooling=pooling))
         self.cfg["class_weights"] = class_weights
         self.cfg["label_smoothing"] = label_smoothing
         self.cfg["attention"] = attention
@@ -281,6 +286,12 @@ class TextClassifier(BiRNNPipe):
                 if value not in (0.0, 1.0):
                     values = {**self._place(eg), "label": label, "value": value}
                     raise BirnnError(Errors.E037.format(**values))
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        pooling = self.model.attrs["pooling"]
+        if self.cfg["attention"] and pooling != "attention":
+            raise BirnnError(Errors.E033.format(name=self.name, pooling=pooling))
 
     def _check_numbers(self, get_examples: Callable[[], Iterable[Example]]) -> None:
         """spaCy turns what is annotated into numbers at once. RAISES (ValueError): E037."""

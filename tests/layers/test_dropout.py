@@ -23,3 +23,12 @@ def test_the_share_that_is_kept_is_scaled_up(rate):
 def test_rate_0_changes_nothing():
     X = torch.randn(3, 2)
     assert torch.equal(locked_dropout(X, torch.tensor([1, 2]), 0.0), X)
+
+
+def test_torchs_default_type_does_not_matter():
+    X, lengths = torch.ones(5, 3, dtype=torch.float32), torch.tensor([2, 3])
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert locked_dropout(X, lengths, 0.5).dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)

@@ -145,3 +145,10 @@ def test_probabilities_are_those_of_the_labels_in_their_order(nlp, morphologizer
     (found,) = morphologizer.k_best([doc], 2)
     assert [labels for labels, _ in found] == [["POS=VERB"], ["POS=ADP"]]
     assert [value for _, value in found] == pytest.approx([expected[1], expected[2]])
+
+
+@pytest.mark.parametrize("labels", [{"0": 1}, ["Number=Sing"], "Number=Sing"])
+def test_labels_in_another_form_are_refused(nlp, morphologizer, make_examples_of, labels):
+    examples = make_examples_of(["NOUN"], ["Number=Sing"], ["a"])
+    with pytest.raises(ValueError, match="BIRNN-E020.*morphologizer"):
+        morphologizer.initialize(lambda: examples, nlp=nlp, labels=labels)

@@ -921,3 +921,15 @@ def test_labels_in_the_form_of_another_component_are_refused(nlp, tiny_tok2vec, 
     of_spacy = {"0": {"": 1}, "1": {"ORG": 3}}
     with pytest.raises(BirnnError, match="BIRNN-E020.*birnn_ner.*ORG"):
         nlp.get_pipe("birnn_ner").initialize(lambda: make_examples(nlp), nlp=nlp, labels=of_spacy)
+
+
+def test_a_confidence_can_be_set(nlp, tiny_tok2vec):
+    nlp.add_pipe("birnn_ner", config={"model": {"tok2vec": tiny_tok2vec}})
+    doc = nlp.make_doc("Anna flew")
+    ent = doc.char_span(0, 4, label="PERSON")
+    ent._.confidence = 0.75
+    doc.ents = [ent]
+    assert doc.ents[0]._.confidence == 0.75 and doc._.confidence == [0.75]
+    for value in (None, 3, [0.5, 0.5]):
+        with pytest.raises(BirnnError, match="BIRNN-E039"):
+            doc._.confidence = value
