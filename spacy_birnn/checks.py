@@ -1,8 +1,9 @@
 """Refuse impossible settings by name and value, before anything is built from them."""
 
+import warnings
 from typing import Any, Literal, Optional, Sequence, get_args
 
-from .errors import BirnnError, Errors
+from .errors import BirnnError, Errors, Warnings
 
 # The recurrent cells, and those that PyTorch has a kernel for; `layers.cells` says what they are
 CellName = Literal["rnn", "gru", "lstm", "peephole_lstm", "grid_lstm"]
@@ -103,7 +104,8 @@ def check_recurrent(
     dropout: Optional[float],
     locked_dropout: Optional[float],
 ) -> None:
-    """RAISES (ValueError): E001 or E002 unless a recurrent stack can be built from these."""
+    """RAISES (ValueError): E001 or E002 unless a recurrent stack can be built from these. Warns of
+    a stack that makes no difference (W013)."""
     check_positive("depth", depth, where=where)
     check_choice("cell", cell, CELLS, where=where)
     check_choice("direction", direction, ("both", "forward", "backward"), where=where)
@@ -111,5 +113,7 @@ def check_recurrent(
     check_choice("stack", stack, ("interleaved", "independent"), where=where)
     check_rate("dropout", dropout, where=where, or_null=True)
     check_rate("locked_dropout", locked_dropout, where=where, or_null=True)
+    if depth == 1 and stack != "interleaved":
+        warnings.warn(Warnings.W013.format(name="stack", value=stack, where=where), stacklevel=4)
     if merge != "concat" and direction != "both":
         raise BirnnError(Errors.E002.format(merge=merge, direction=direction))

@@ -65,7 +65,10 @@ class Errors(metaclass=_WithCodes):
         "each of the others. It must be less than {limit:.3g}; recommended: 0.0 to 0.2."
     )
     # Documents
-    E007 = "'{name}' needs a list of documents, but got a single one. Write [doc] instead of doc."
+    E007 = (
+        "'{name}' needs a list of documents (Doc), but got {value:.60}. For a single document "
+        "write [doc]."
+    )
     # Weights
     E010 = "'{name}' has no weights yet. Call nlp.initialize() or load a trained pipeline."
     E011 = (
@@ -113,7 +116,8 @@ class Errors(metaclass=_WithCodes):
     )
     E021 = (
         "The data has the label '{label}', which '{name}' does not have. It has: {labels}. "
-        "Call initialize() on all the training data, or add_label('{label}') before training."
+        "Call initialize() on all the training data, or add_label('{label}') before training. In a "
+        "config that takes '{name}' from a trained pipeline, leave out `source` to initialize it."
     )
     E022 = (
         "The scores of '{name}' are not finite (NaN or infinite). Usually the learning rate is too "
@@ -339,4 +343,8 @@ class Warnings(metaclass=_WithCodes):
     W013 = (
         "{name} = {value!r} of '{where}' has no effect, because depth = 1: there is nothing "
         "between layers. Set depth = 2 or more, or leave it out."
+    )
+    W014 = (
+        "'{name}' keeps the attention weights of a document in doc._.birnn_attention, but there is "
+        "another extension of that name, which gets them. Give that one another name."
     )

@@ -58,9 +58,9 @@ def build_birnn_encoder(
     shared = direction == "both" and merge == "concat"
     if shared and width % 2:
         raise BirnnError(Errors.E003.format(width=width))
-    for name, value, default in (("dropout", dropout, None), ("stack", stack, "interleaved")):
-        if depth == 1 and value != default:
-            warnings.warn(Warnings.W013.format(name=name, value=value, where=where), stacklevel=2)
+    if depth == 1 and dropout is not None:
+        values = {"name": "dropout", "value": dropout, "where": where}
+        warnings.warn(Warnings.W013.format(**values), stacklevel=2)
     settings = {"hidden_width": width // 2 if shared else width, **recurrent}
     return Model(
         "birnn_encoder",

@@ -81,7 +81,7 @@ def build_birnn_tok2vec(
             cell=cell,
             direction=direction,
             merge=merge,
-            stack=stack,
+            stack=stack if depth > 1 else "interleaved",
             # With one layer it is for the characters alone
             dropout=dropout if depth > 1 else None,
             locked_dropout=locked_dropout,

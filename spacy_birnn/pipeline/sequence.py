@@ -99,7 +99,7 @@ class SequenceLabeller(BiRNNPipe):
         docs (Iterable[Doc]): The documents.
         RETURNS (List[Any]): One item a document, for `set_annotations`.
         """
-        docs = list(docs)
+        docs = self._listed(docs)
         if not docs:
             return []
         self._check_ready()
@@ -245,9 +245,10 @@ class SequenceLabeller(BiRNNPipe):
 
     def _listed(self, docs: Any) -> List[Doc]:
         # A document is an iterable too, of tokens
-        if isinstance(docs, Doc):
-            raise BirnnError(Errors.E007.format(name=self.name))
-        return list(docs)
+        listed: List[Any] = [] if isinstance(docs, Doc) else list(docs)
+        if isinstance(docs, Doc) or not all(isinstance(doc, Doc) for doc in listed):
+            raise BirnnError(Errors.E007.format(name=self.name, value=repr(docs)))
+        return listed
 
     def _finite(self, scores: SequenceScores) -> SequenceScores:
         if not np.isfinite(scores.emissions.sum()):

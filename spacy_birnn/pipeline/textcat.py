@@ -1,5 +1,6 @@
 """Categories of documents."""
 
+import warnings
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
@@ -170,7 +171,8 @@ class TextClassifier(BiRNNPipe):
         self.cfg["attention"] = attention
         self.void_calibration()
         self._report_other = ReportOnce(Warnings.W004)
-        _register_extension()
+        if attention and not _register_extension():
+            warnings.warn(Warnings.W014.format(name=name), stacklevel=2)
         self._configure()
 
     def predict(self, docs: Iterable[Doc]) -> List[Categories]:
@@ -484,11 +486,15 @@ class BiRNNMultiLabelTextCategorizer(TextClassifier, MultiLabel_TextCategorizer)
         return Decisions(np.maximum(p, 1 - p)[known], right[known])
 
 
-def _register_extension() -> None:
+def _register_extension() -> bool:
     """How much each token of a document counted, a list of numbers that sum to 1, can be read and
-    set as doc._.birnn_attention. It is in doc.user_data, and so saved with the document."""
+    set as doc._.birnn_attention. It is in doc.user_data, and so saved with the document.
+
+    RETURNS (bool): Whether the name is not taken by another extension.
+    """
     if not Doc.has_extension("birnn_attention"):
         Doc.set_extension("birnn_attention", default=None)
+    return all(part is None for part in Doc.get_extension("birnn_attention"))
 
 
 def _log_softmax(values: np.ndarray) -> np.ndarray:

@@ -436,3 +436,11 @@ def test_text_as_the_value_of_a_category_is_named(nlp, tiny_tok2vec, factory):
     examples = examples_with(nlp, {"A": 1.0, "B": 0.0}, {"A": "negative", "B": 1.0})
     with pytest.raises(BirnnError, match="BIRNN-E037.*'A'.*'negative' in the document '"):
         nlp.initialize(lambda: examples)
+
+
+@pytest.mark.parametrize("kind", [{"default": 3}, {"getter": len}])
+def test_attention_where_the_name_is_taken(make_textcat, no_extensions, kind):
+    Doc.set_extension("birnn_attention", **kind)
+    with pytest.warns(UserWarning, match="BIRNN-W014.*pipe"):
+        make_textcat("birnn_textcat", attention=True)
+    make_textcat("birnn_textcat")
