@@ -443,4 +443,3 @@ def test_attention_where_the_name_is_taken(make_textcat, no_extensions, kind):
     Doc.set_extension("birnn_attention", **kind)
     with pytest.warns(UserWarning, match="BIRNN-W014.*pipe"):
         make_textcat("birnn_textcat", attention=True)
-    make_textcat("birnn_textcat")
