@@ -171,7 +171,7 @@ class TextClassifier(BiRNNPipe):
         self.cfg["attention"] = attention
         self.void_calibration()
         self._report_other = ReportOnce(Warnings.W004)
-        if attention and not _register_extension():
+        if not _register_extension() and attention:
             warnings.warn(Warnings.W014.format(name=name), stacklevel=2)
         self._configure()
 
