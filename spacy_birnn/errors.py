@@ -314,7 +314,7 @@ class Warnings(metaclass=_WithCodes):
         "nothing: its probabilities will be too high for new texts. Use held-out documents."
     )
     W008 = (
-        "The documents that '{name}' is calibrated on have labels that it does not have: {labels}. "
+        "The annotation has labels that '{name}' does not have: {labels}. "
         "It has: {known}. What it predicts there counts as wrong. If these are other names for "
         "its labels, correct the documents."
     )

@@ -56,6 +56,13 @@ class BiRNNPipe(TrainablePipe):
     # The settings that training depends on: nobody may change them later
     fixed: Tuple[str, ...] = ()
     _rehearsal_model: Any = None
+    # The settings by their names, which each prediction goes through
+    _settings: Dict[str, Setting] = {}
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        attributes = [item for base in cls.__mro__ for item in vars(base).items()]
+        cls._settings = {name: v for name, v in attributes if isinstance(v, Setting)}
 
     @property
     def n_outputs(self) -> int:
@@ -134,10 +141,7 @@ class BiRNNPipe(TrainablePipe):
         the model does not fit the labels, E012 for another value of a setting that training
         depends on. Settings and labels are then as they were."""
         with self._loading():
-            data = _checked(srsly.msgpack_loads(bytes_data))
-            if data is None:
-                return super().from_bytes(bytes_data, exclude=exclude)
-            saved = srsly.msgpack_loads(data)
+            saved = srsly.msgpack_loads(_checked(srsly.msgpack_loads(bytes_data)))
             super().from_bytes(saved["pipe"], exclude=exclude)
             self._override(saved["configured"])
             return self
@@ -159,12 +163,7 @@ class BiRNNPipe(TrainablePipe):
 
     def from_disk(self, path: Union[str, Path], *, exclude: Iterable[str] = ()) -> TrainablePipe:
         """Load the component. RAISES (ValueError): As `from_bytes`."""
-        bytes_data = (Path(path) / FILE).read_bytes()
-        with self._loading():
-            if _checked(srsly.msgpack_loads(bytes_data)) is None:
-                # Older versions had spaCy's layout, with "cfg" beside the model
-                return super().from_disk(path, exclude=exclude)
-        return self.from_bytes(bytes_data, exclude=exclude)
+        return self.from_bytes((Path(path) / FILE).read_bytes(), exclude=exclude)
 
     def _learn(
         self,
@@ -197,7 +196,7 @@ class BiRNNPipe(TrainablePipe):
     def _configure(self) -> None:
         """Check the settings, and remember them as configured. Constructors call this last."""
         self._check_settings()
-        names = [*self._settings(), *self.fixed]
+        names = [*self._settings, *self.fixed]
         self._configured = deepcopy({name: self.cfg[name] for name in names})
 
     def _override(self, configured: Dict[str, Any]) -> None:
@@ -210,13 +209,8 @@ class BiRNNPipe(TrainablePipe):
                 raise BirnnError(Errors.E012.format(name=self.name, reason=reason))
             setattr(self, name, value)
 
-    @classmethod
-    def _settings(cls) -> Dict[str, Setting]:
-        attributes = [item for base in cls.__mro__ for item in vars(base).items()]
-        return {name: value for name, value in attributes if isinstance(value, Setting)}
-
     def _check_settings(self) -> None:
-        for name, setting in self._settings().items():
+        for name, setting in self._settings.items():
             setting.check(name, self.cfg[name], where=self.name)
 
     def _check_ready(self) -> None:
@@ -235,7 +229,7 @@ class BiRNNPipe(TrainablePipe):
         """Report what fails, and keep the settings and labels that there were."""
         before = deepcopy(self.cfg)
         try:
-            # A component that was saved before there was calibration does not state it
+            # It was fitted to the weights that were there
             self.void_calibration()
             try:
                 yield
@@ -265,11 +259,8 @@ def smoothed(target: np.ndarray, rate: float, n: int) -> np.ndarray:
     return target * (1 - rate) + (1 - target) * rate / max(1, n - 1)
 
 
-def _checked(message: Dict[str, Any]) -> Optional[bytes]:
-    """What `to_bytes` has put beside its checksum. None where there is none: older
-    versions had another form."""
-    if "sha256" not in message:
-        return None
+def _checked(message: Dict[str, Any]) -> bytes:
+    """What `to_bytes` has put beside its checksum."""
     if hashlib.sha256(message["data"]).hexdigest() != message["sha256"]:
         raise ValueError("its checksum does not match")
     return message["data"]

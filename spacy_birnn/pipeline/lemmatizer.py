@@ -253,7 +253,7 @@ class BiRNNLemmatizer(BiRNNPipe):
             loss, d_log_p = self.get_loss(examples, log_p)
             backprop(d_log_p)
             losses[self.name] += loss
-        if sgd is not None:
+        if sgd not in (None, False):
             self.finish_update(sgd)
         return losses
 

@@ -462,7 +462,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         docs (Iterable[Doc]): The documents.
         predicted (Iterable[Entities]): What `predict` returned for them.
         """
-        register_extensions()  # a component that was unpickled was not constructed
+        register_extensions()  # in another process it was not constructed
         certain = 1.0 if self.cfg["confidence"] else None
         for doc, entities in zip(docs, predicted):
             if not self.cfg["confidence"]:

@@ -1,7 +1,7 @@
 """Categories of documents."""
 
 import warnings
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, NoReturn, Optional, Set, Tuple
 
 import numpy as np
 from spacy.language import Language
@@ -194,7 +194,7 @@ class TextClassifier(BiRNNPipe):
         docs (Iterable[Doc]): The documents.
         predicted (Iterable[Categories]): What `predict` returned for them.
         """
-        _register_extension()  # a component that was unpickled was not constructed
+        _register_extension()  # in another process it was not constructed
         labels = self.labels
         for doc, (probabilities, attention) in zip(docs, predicted):
             doc.cats.update(zip(labels, probabilities.tolist()))
@@ -286,8 +286,7 @@ class TextClassifier(BiRNNPipe):
             for label in labels:
                 value = eg.reference.cats.get(label, 0.0)
                 if value not in (0.0, 1.0):
-                    values = {**self._place(eg), "label": label, "value": value}
-                    raise BirnnError(Errors.E037.format(**values))
+                    self._refuse(eg, label, value)
 
     def _check_settings(self) -> None:
         super()._check_settings()
@@ -295,14 +294,22 @@ class TextClassifier(BiRNNPipe):
         if self.cfg["attention"] and pooling != "attention":
             raise BirnnError(Errors.E033.format(name=self.name, pooling=pooling))
 
-    def _check_numbers(self, get_examples: Callable[[], Iterable[Example]]) -> None:
-        """spaCy turns what is annotated into numbers at once. RAISES (ValueError): E037."""
+    def _prepare(
+        self, get_examples: Callable[[], Iterable[Example]], labels: Optional[Iterable[str]]
+    ) -> None:
+        """Before spaCy initializes, which turns what is annotated into numbers at once.
+        RAISES (ValueError): E020, E037."""
+        self._check_labels(labels)
+        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        self.void_calibration()
         for eg in get_examples():
             cats: Dict[str, Any] = eg.reference.cats
             for label, value in cats.items():
                 if not isinstance(value, (int, float)):
-                    values = {**self._place(eg), "label": label, "value": value}
-                    raise BirnnError(Errors.E037.format(**values))
+                    self._refuse(eg, label, value)
+
+    def _refuse(self, eg: Example, label: str, value: Any) -> NoReturn:
+        raise BirnnError(Errors.E037.format(**self._place(eg), label=label, value=value))
 
     def _place(self, eg: Example) -> Dict[str, str]:
         """Where something is wrong, for messages."""
@@ -362,10 +369,7 @@ class BiRNNTextCategorizer(TextClassifier, TextCategorizer):
             there are not, E006 for too much label_smoothing, E035 to E037 for annotation that
             cannot be learned from.
         """
-        self._check_labels(labels)
-        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
-        self._check_numbers(get_examples)
-        self.void_calibration()
+        self._prepare(get_examples, labels)
         super().initialize(get_examples, nlp=nlp, labels=labels, positive_label=positive_label)
         self._check_data(get_examples)
 
@@ -441,10 +445,7 @@ class BiRNNMultiLabelTextCategorizer(TextClassifier, MultiLabel_TextCategorizer)
         labels: Optional[Iterable[str]] = None,
     ) -> None:
         """Initialize the labels and the model. For the arguments see `BiRNNTextCategorizer`."""
-        self._check_labels(labels)
-        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
-        self._check_numbers(get_examples)
-        self.void_calibration()
+        self._prepare(get_examples, labels)
         super().initialize(get_examples, nlp=nlp, labels=labels)
         self._check_data(get_examples)
 

@@ -1,6 +1,7 @@
 """What every component promises, whatever it predicts."""
 
 import errno
+import hashlib
 import json
 import os
 import pickle
@@ -702,20 +703,13 @@ def test_calibration_is_saved(case, trained, reload, held_out, tmp_path):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8)
 
 
-def test_a_component_saved_before_there_was_calibration(case, trained, held_out):
+def test_a_load_that_fails_leaves_the_calibration(case, trained, held_out):
     skip_unless_it_scores_labels(case)
     pipe = trained.get_pipe("pipe")
-    cfg = srsly.json_loads(srsly.json_dumps(pipe.cfg))
-    older = {k: v for k, v in cfg.items() if k not in pipe.unfitted}
-    fields = {"cfg": srsly.json_dumps(older), "model": pipe.model.to_bytes()}
-    calibrated(trained, held_out(trained))
-    assert pipe.cfg["temperature"] != 1
-    pipe.from_bytes(srsly.msgpack_dumps(fields))
-    assert pipe.cfg == cfg and pipe.cfg["temperature"] == 1
-    # One that can't be loaded changes nothing
     now = dict(calibrated(trained, held_out(trained)).cfg)
-    with pytest.raises(ValueError, match="BIRNN-E01"):
-        pipe.from_bytes(srsly.msgpack_dumps({**fields, "model": b"not a model"}))
+    assert now["temperature"] != 1
+    with pytest.raises(BirnnError, match="BIRNN-E013"):
+        pipe.from_bytes(pipe.to_bytes()[:-1])
     assert pipe.cfg == now
 
 
@@ -963,51 +957,40 @@ def test_settings_survive_the_config(case, blank):
     assert (tok2vec["cell"], tok2vec["direction"], tok2vec["depth"]) == ("gru", "backward", 2)
 
 
-def load_files(nlp, path, **contents):
-    """Load files; by "cfg" and "model" a component was saved in older versions."""
-    path.mkdir(exist_ok=True)
-    for name, content in contents.items():
-        (path / name).write_bytes(content)
+def load_file(nlp, path, content):
+    (path / "model").write_bytes(content)
     nlp.get_pipe("pipe").from_disk(path, exclude=["vocab"])
 
 
-def test_a_component_saved_as_by_older_versions(case, blank, trained_once, tmp_path):
-    """They had a file for the settings and labels, and one for the model."""
-    saved, nlp = trained_once.get_pipe("pipe"), blank()
-    cfg, model = json.dumps(saved.cfg).encode(), saved.model.to_bytes()
-    nlp.vocab.from_bytes(trained_once.vocab.to_bytes())
-    load_files(nlp, tmp_path, cfg=cfg, model=model)
-    assert nlp.get_pipe("pipe").cfg == saved.cfg
-    assert case.read(nlp("Anna flew to Oslo")) == case.read(trained_once("Anna flew to Oslo"))
-    # What is saved over it counts from then on, and what was left of it does not
-    (tmp_path / "cfg").write_text("{}")
-    saved.to_disk(tmp_path, exclude=["vocab"])
-    again = blank()
-    again.get_pipe("pipe").from_disk(tmp_path, exclude=["vocab"])
-    assert again.get_pipe("pipe").cfg == saved.cfg
-
-
 def test_a_truncated_file_is_refused(blank, trained_once, tmp_path):
-    saved = trained_once.get_pipe("pipe")
-    for whole in (saved.to_bytes(exclude=["vocab"]), saved.model.to_bytes()):
-        for keep in (0, 1, 10, 1000, len(whole) // 2, len(whole) - 1):
-            with pytest.raises(ValueError, match="BIRNN-E01[13]"):
-                load_files(blank(), tmp_path, cfg=b"{}", model=whole[:keep])
+    whole = trained_once.get_pipe("pipe").to_bytes(exclude=["vocab"])
+    for keep in (0, 1, 10, 1000, len(whole) // 2, len(whole) - 1):
+        with pytest.raises(BirnnError, match="BIRNN-E013"):
+            load_file(blank(), tmp_path, whole[:keep])
 
 
 def test_a_load_that_fails_leaves_the_labels_as_they_were(trained, tmp_path):
-    before = srsly.json_dumps(trained.get_pipe("pipe").cfg)
-    cfg = json.dumps({"labels": ["OTHER"], "threshold": 0.5}).encode()
-    with pytest.raises(ValueError, match="BIRNN-E013.*pipe"):
-        load_files(trained, tmp_path, cfg=cfg, model=b"not a model")
-    assert srsly.json_dumps(trained.get_pipe("pipe").cfg) == before
+    """Also where the file is whole and only the weights in it are damaged."""
+    pipe = trained.get_pipe("pipe")
+    before = srsly.json_dumps(pipe.cfg)
+    fields = {
+        "cfg": srsly.json_dumps({"labels": ["OTHER"], "threshold": 0.5}),
+        "model": b"no model",
+    }
+    inner = {"pipe": srsly.msgpack_dumps(fields), "configured": {}}
+    data = srsly.msgpack_dumps(inner)
+    sha256 = hashlib.sha256(data).hexdigest()
+    with pytest.raises(BirnnError, match="BIRNN-E013.*pipe"):
+        load_file(trained, tmp_path, srsly.msgpack_dumps({"sha256": sha256, "data": data}))
+    assert srsly.json_dumps(pipe.cfg) == before
 
 
-def test_a_file_that_is_no_model_is_refused(blank, tmp_path):
-    for content in (b"not a model", b"\x80", b"\x00" * 1000, b"\xff" * 1000):
-        with pytest.raises(ValueError, match="BIRNN-E013.*pipe") as caught:
-            load_files(blank(), tmp_path, cfg=b"{}", model=content)
-        assert isinstance(caught.value, BirnnError) and caught.value.code == "E013"
+def test_a_file_that_is_no_component_is_refused(blank, trained_once, tmp_path):
+    bare = trained_once.get_pipe("pipe").model.to_bytes()
+    for content in (b"not a model", b"\x80", b"\x00" * 1000, b"\xff" * 1000, bare):
+        with pytest.raises(BirnnError, match="BIRNN-E013.*pipe") as caught:
+            load_file(blank(), tmp_path, content)
+        assert caught.value.code == "E013"
 
 
 def test_an_altered_stretch_of_the_file_is_noticed(blank, trained_once, tmp_path):
