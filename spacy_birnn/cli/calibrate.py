@@ -1,7 +1,7 @@
 """`birnn calibrate`: probabilities that hold, for a pipeline that is trained."""
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Optional
 
 import typer
 
@@ -39,17 +39,8 @@ def calibrate_cli(
     reports = calibrate(nlp, examples, pipes=names(pipes))
     nlp.to_disk(out)
     if as_json:
-        print_json({name: as_dict(found) for name, found in reports.items()})
+        print_json({name: found.to_dict() for name, found in reports.items()})
     else:
         for name, found in reports.items():
             print(f"{name}\n{found}")
     say(f"Saved the calibrated pipeline to {out}")
-
-
-def as_dict(found: Any) -> dict[str, Any]:
-    bins = zip(found.expected.tolist(), found.observed.tolist(), found.count.tolist())
-    keys = ("ece", "brier", "temperature", "threshold")
-    return {
-        **{key: getattr(found, key) for key in keys},
-        "bins": [{"expected": e, "observed": o, "count": n} for e, o, n in bins],
-    }

@@ -17,7 +17,6 @@ from ._app import (
     read_examples,
     say,
 )
-from .calibrate import as_dict
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -107,7 +106,7 @@ def evaluate(
         "tokens": sum(len(eg.reference) for eg in done),
         "scores": scores,
         "confusion": {},
-        "reliability": {name: as_dict(r) for name, r in _reliability(nlp, examples).items()},
+        "reliability": {name: r.to_dict() for name, r in _reliability(nlp, examples).items()},
         "thresholds": {},
     }
     for attr in ("tag", "pos"):

@@ -48,7 +48,7 @@ def explain_cli(
     if html:
         check_output(html, force=force)
     nlp = load_pipeline(model)
-    from ..pipeline.explain import explain
+    from ..explanation import explain
 
     found = explain(nlp, text, pipes=names(pipes), k=k)
     if html:

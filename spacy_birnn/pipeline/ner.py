@@ -26,20 +26,15 @@ from thinc.api import Model, Optimizer
 
 from .. import crf
 from ..checks import check_choice, check_flag, check_probability
-from ..crf import Chain, LabelledSpan, Prefix, SequenceScores
+from ..crf import Chain, SequenceScores
 from ..errors import BirnnError, Errors, Warnings
 from .base import Setting
-from .calibration import (
-    Decisions,
-    Evidence,
-    best_threshold,
-    calibrated,
-    fit_beta,
-    uncalibrated,
-)
+from .calibration import Decisions, Evidence
 from .confidence import get_confidence, register_extensions, set_confidence
+from .fitting import best_threshold, calibrated, fit_beta, uncalibrated
 from .labels import EntitySpan, Scheme
 from .sequence import CRF_MODEL, SequenceLabeller
+from .spans import DocChain
 
 # A lower threshold would look at very many spans, none of which is likely
 LOWEST_THRESHOLD = 0.01
@@ -377,7 +372,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         posterior = crf.posterior(scores, allowed)
         chain = cast(Chain, posterior.chain)
         sequences = [
-            _Sequence(chain, scheme, end - length, length)
+            DocChain(chain, scheme, end - length, length)
             for end, length in zip(ends.tolist(), scores.lengths.tolist())
         ]
         if thresholds is not None:
@@ -497,7 +492,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         self._check_ready()
         wanted = [self._entity_span(doc, span) for span in spans]
         posterior = crf.posterior(self._scores([doc]), self.allowed_mask([doc]))
-        sequence = _Sequence(cast(Chain, posterior.chain), self.scheme, 0, len(doc))
+        sequence = DocChain(cast(Chain, posterior.chain), self.scheme, 0, len(doc))
         exact = np.array([sequence.probability(s) if s.start < s.end else 0.0 for s in wanted])
         confidence = calibrated(exact, self.cfg["confidence_map"])
         return np.where(exact > 0, confidence, 0.0).tolist()
@@ -527,54 +522,6 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         ]
         found += [(ent, get_confidence(ent)) for ent in given.values()]
         return sorted(found, key=lambda pair: pair[0].start)
-
-
-class _Sequence(NamedTuple):
-    """One document's rows of a batch."""
-
-    chain: Chain
-    scheme: Scheme
-    offset: int
-    length: int
-
-    def probability(self, span: EntitySpan) -> float:
-        """The probability of exactly this entity."""
-        then = self.scheme.after(span.label) if span.end < self.length else None
-        labelled = LabelledSpan(self.offset + span.start, self.scheme.encode(span), then)
-        return crf.span_marginal(self.chain, labelled)
-
-    def probable(self, openings: Set[Tuple[int, int]], thresholds: np.ndarray) -> List[EntitySpan]:
-        """The entities with at least the probability that their label needs, in order; of those
-        that overlap the most probable. They begin at the given rows of the batch, with the given
-        labels."""
-        if not openings:
-            return []
-        candidates = []
-        for row, label in openings:
-            start, then, threshold = row - self.offset, self.scheme.after(label), thresholds[label]
-            # The tokens of an entity that goes on after them: no longer one is more probable
-            unfinished = Prefix(row)
-            for end in range(start + 1, self.length + 1):
-                whole = self._extend(unfinished, row, label, last=True)
-                follows = then if end < self.length else None
-                probability = crf.prefix_marginal(self.chain, whole, follows)
-                if probability >= threshold:
-                    candidates.append((probability, EntitySpan(start, end, label)))
-                unfinished = self._extend(unfinished, row, label, last=False)
-                if crf.prefix_marginal(self.chain, unfinished) < threshold:
-                    break
-        chosen: List[EntitySpan] = []
-        taken = np.zeros(self.length, dtype=bool)
-        for _, span in sorted(candidates, key=lambda pair: (-pair[0], pair[1])):
-            if not taken[span.start : span.end].any():
-                chosen.append(span)
-                taken[span.start : span.end] = True
-        return sorted(chosen)
-
-    def _extend(self, prefix: Prefix, row: int, label: int, *, last: bool) -> Prefix:
-        """The entity that begins in the row, with one token more."""
-        tag = self.scheme.tag_at(prefix.end - row, label, last=last)
-        return crf.extend(self.chain, prefix, tag)
 
 
 def _blocked(doc: Doc) -> List[Span]:

@@ -10,15 +10,12 @@ from spacy.training import Example
 
 from spacy_birnn import crf
 from spacy_birnn.crf import SequenceScores
-from spacy_birnn.pipeline.calibration import (
-    Decisions,
+from spacy_birnn.pipeline.calibration import Decisions, calibrate, reliability, report
+from spacy_birnn.pipeline.fitting import (
     best_threshold,
-    calibrate,
     calibrated,
     fit_beta,
     fit_temperature,
-    reliability,
-    report,
     uncalibrated,
 )
 

@@ -15,7 +15,7 @@ from spacy_birnn import crf
 from spacy_birnn.errors import BirnnError
 from spacy_birnn.pipeline.confidence import get_confidence
 from spacy_birnn.pipeline.labels import EntitySpan, Scheme
-from spacy_birnn.pipeline.ner import _Sequence
+from spacy_birnn.pipeline.spans import DocChain
 
 SCHEMES = ("BILUO", "BIO")
 LABELS = ["GPE", "ORG"]
@@ -239,7 +239,7 @@ def test_the_steps_for_a_long_entity_are_proportional_to_its_length(scheme):
         scores = crf.SequenceScores(emissions, np.array([n])).constrained(scheme.legal())
         chain = crf.posterior(scores).chain
         chain.move = Counted(chain.move)
-        sequence = _Sequence(chain, scheme, 0, n)
+        sequence = DocChain(chain, scheme, 0, n)
         (span,) = sequence.probable({(0, 0)}, np.array([0.3]))
         steps.append(chain.move.n_read)
     assert (span.start, span.label) == (0, 0) and span.end >= n - 1

@@ -7,8 +7,8 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span
 
 from spacy_birnn.errors import BirnnError
+from spacy_birnn.explanation import HIDDEN, explain, hide
 from spacy_birnn.pipeline.confidence import get_confidence
-from spacy_birnn.pipeline.explain import HIDDEN, explain, hide
 
 TEXT = "Anna Berg flew from Oslo to New York ."
 COMPONENTS = ("birnn_ner", "birnn_tagger", "birnn_morphologizer", "birnn_textcat")

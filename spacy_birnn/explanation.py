@@ -8,12 +8,12 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.util import minibatch
 
-from .. import crf
-from ..checks import check_positive
-from ..errors import BirnnError, Errors
-from .ner import BiRNNEntityRecognizer
-from .sequence import SequenceLabeller, TokenLabeller
-from .textcat import TextClassifier
+from . import crf
+from .checks import check_positive
+from .errors import BirnnError, Errors
+from .pipeline.ner import BiRNNEntityRecognizer
+from .pipeline.sequence import SequenceLabeller, TokenLabeller
+from .pipeline.textcat import TextClassifier
 
 # What stands where a word is hidden. It has no letter, no digit and no case, and training will
 # hardly have shown it, so that the model takes it for an unknown word
