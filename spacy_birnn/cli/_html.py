@@ -23,14 +23,14 @@ th, td { padding: .2rem .7rem .2rem 0; border-bottom: 1px solid var(--line); tex
 """
 
 
-def page(title: str, *parts: str) -> str:
-    """A page of parts, which are HTML already."""
+def page(title: str, *parts: str, style: str = "") -> str:
+    """A page of parts, which are HTML already, with further rules of style."""
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style>"
+        f"<title>{escape(title)}</title><style>{STYLE}{style}</style>"
     )
     body = "\n".join((f"<h1>{escape(title)}</h1>", *parts))
-    return f"<!DOCTYPE html>\n<html>\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n"
+    return f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
 
 
 def table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:

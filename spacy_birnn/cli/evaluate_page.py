@@ -1,36 +1,28 @@
 """The report of `birnn evaluate` as one page: no scripts, nothing from elsewhere."""
 
 from html import escape
-from pathlib import Path
 from typing import Any
 
-from .evaluate import Table, describe, errors_by_kind, tables
+from . import _html
+from .evaluate_tables import Table, describe, errors_by_kind, tables
 
 STYLE = """
-:root { color-scheme: light dark; --ink: #1c1e21; --paper: #fff; --faint: #5d636b;
-  --line: #d9dce1; --fill: #f0f1f4; --first: #1f5fbf; --second: #b3471d; --third: #2c7a4b; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e7e9; --paper: #16181b; --faint: #9aa0a8;
-  --line: #34383e; --fill: #262a30; --first: #7db0ff; --second: #f29b74; --third: #7fd0a0; } }
-body { margin: 0 auto; padding: 1rem; max-width: 60rem; background: var(--paper);
-  color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-p, summary { margin: .5rem 0; } summary { cursor: pointer; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums;
-  overflow-wrap: normal; }
-th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; }
-th { color: var(--faint); font-weight: 600; }
-th:first-child, td:first-child { text-align: left; }
-li { margin-bottom: .5rem; } .faint { color: var(--faint); }
+:root { --fill: #f0f1f4; --first: #1f5fbf; --second: #b3471d; --third: #2c7a4b; }
+@media (prefers-color-scheme: dark) { :root { --fill: #262a30; --first: #7db0ff; --second: #f29b74;
+  --third: #7fd0a0; } }
+h1 { font-size: 1.4rem; } h2 { font-size: 1.15rem; margin-top: 2rem; } summary { cursor: pointer; }
+table { font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; } th:first-child, td:first-child { text-align: left; }
+li { margin-bottom: .5rem; }
 mark { color: inherit; background: var(--fill); border-bottom: 2px solid var(--first); }
 mark.predicted { border-color: var(--second); }
 mark.annotated.predicted { border-bottom: 4px double var(--third); }
 svg { display: block; width: 100%; max-width: 24rem; height: auto; }
-svg text { fill: var(--faint); font-size: 11px; } svg path { stroke-width: 2; }
+svg text { fill: var(--soft); font-size: 11px; } svg path { stroke-width: 2; }
 svg .axis { stroke: var(--line); fill: none; } svg .first { stroke: var(--first); fill: none; }
 svg .second { stroke: var(--second); fill: none; }
 svg .third { stroke: var(--third); fill: none; } svg circle { fill: var(--first); }
-svg .now { stroke: var(--faint); stroke-dasharray: 4 3; }
+svg .now { stroke: var(--soft); stroke-dasharray: 4 3; }
 b.first { color: var(--first); } b.second { color: var(--second); } b.third { color: var(--third); }
 """
 LEGEND = """<h2>Errors</h2>
@@ -45,30 +37,12 @@ def page(report: dict[str, Any]) -> str:
 
     report (dict[str, Any]): What `birnn evaluate --json` prints.
     """
-    title = f"{report['model']} on {report['data']}"
     parts = [
-        f"<h1>{escape(title)}</h1>",
         f"<p>{report['documents']} documents, {report['tokens']} tokens</p>",
         *map(_section, tables(report)),
         _errors(errors_by_kind(report)),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body>\n</html>\n"
-    )
-
-
-def write_page(path: Path, report: dict[str, Any]) -> None:
-    """Write the page, whole or not at all. RAISES (OSError): If it cannot be written."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.write_text(page(report), encoding="utf8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    return _html.page(f"{report['model']} on {report['data']}", *parts, style=STYLE)
 
 
 def _section(found: Table) -> str:
@@ -77,14 +51,9 @@ def _section(found: Table) -> str:
         figure = (
             _thresholds(found.source) if "curve" in found.source else _reliability(found.source)
         )
-    rows = [_row(found.header, "th"), *(_row(row, "td") for row in found.rows)]
-    drawn = '<div class="wide"><table>\n' + "\n".join(rows) + "\n</table></div>"
+    drawn = _html.table(found.header, found.rows)
     note = f"\n<p>{escape(found.note)}</p>" if found.note else ""
     return f"<h2>{escape(found.title)}</h2>\n{figure}{drawn}{note}"
-
-
-def _row(cells: tuple, tag: str) -> str:
-    return "<tr>" + "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
 
 
 def _errors(by_kind: dict[str, list[dict[str, Any]]]) -> str:
@@ -100,7 +69,7 @@ def _errors(by_kind: dict[str, list[dict[str, Any]]]) -> str:
 
 def _error(error: dict[str, Any]) -> str:
     return (
-        f'<span class="faint">{escape(describe(error))} (document {error["document"]})</span>'
+        f'<span class="soft">{escape(describe(error))} (document {error["document"]})</span>'
         f"<br>{_marked(error)}"
     )
 
