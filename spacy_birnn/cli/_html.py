@@ -30,7 +30,8 @@ def page(title: str, *parts: str, style: str = "") -> str:
         f"<title>{escape(title)}</title><style>{STYLE}{style}</style>"
     )
     body = "\n".join((f"<h1>{escape(title)}</h1>", *parts))
-    return f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
+    start = f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>'
+    return f"{start}\n<body>\n{body}\n</body>\n</html>\n"
 
 
 def table(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
