@@ -12,7 +12,7 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.util import filter_spans
 
 from ..errors import BirnnError, Errors
-from .formats import LabelledSpan, Record
+from .records import LabelledSpan, Record
 
 # What makes two documents of a text the same
 ATTRS = [ORTH, SPACY, ENT_IOB, ENT_TYPE, TAG, POS, MORPH, LEMMA, HEAD, DEP]

@@ -8,11 +8,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
-from spacy.tokens import Doc, Span
-from spacy.training.converters import conllu_to_docs
-from spacy.vocab import Vocab
+from spacy.tokens import Doc
 
 from ..errors import BirnnError, Errors
+from .conll import TAG, checked_tags, columns_of, read_conll, read_conllu, spans_of_tags
+from .records import LabelledSpan, Record, malformed
 
 FORMATS = ("jsonl", "json", "csv", "tsv", "conll", "conllu", "parquet")
 # Where nothing else is said, the first of these that a record has
@@ -20,20 +20,11 @@ TEXT_KEYS = ("text", "data", "sentence")
 LABEL_KEYS = ("spans", "entities", "cats", "accept", "label", "labels")
 LABEL_COLUMNS = ("label", "labels", "category")
 TAG_KEYS = ("ner_tags", "tags", "labels")
-# The tags of an entity's first token, of one inside, of its last, and of the only one
-TAG = re.compile(r"O|[BIMELSU]-\S.*")
-BEGIN, INSIDE, END, SINGLE = "B", "IM", "EL", "SU"
 # Reasons for which a record, or a part of it, is left out
 NO_ANNOTATION = "texts without annotation"
 NO_TEXT = "annotations without a text"
-NO_TOKEN = "rows without a token"
 NOT_ACCEPTED = "answers other than 'accept'"
 OTHER_OPINION = "further annotations of the same text"
-# What else is worth a word
-BROKEN_TAGS = "tags that do not fit their scheme"
-MERGED = "tokens of several words whose parts do not spell them, kept whole"
-
-LabelledSpan = Tuple[int, int, str]
 
 
 class Columns(NamedTuple):
@@ -48,23 +39,6 @@ class Columns(NamedTuple):
     text: Optional[str] = None
     label: Optional[str] = None
     names: Sequence[str] = ()
-
-
-class Record(NamedTuple):
-    """An annotated text.
-
-    where (str): Its file and line, for messages.
-    text (Union[str, List[str]]): The text, or its tokens where the file has no text.
-    spans (Optional[List[LabelledSpan]]): The start, the end (exclusive) and the label of each
-        entity, in characters of the text, or in tokens. None: not annotated.
-    cats (Union[None, List[str], Dict[str, float]]): The categories that are right, of all that the
-        file names, or the value of each. None: not annotated.
-    """
-
-    where: str
-    text: Union[str, List[str]]
-    spans: Optional[List[LabelledSpan]]
-    cats: Union[None, List[str], Dict[str, float]]
 
 
 class Reading(NamedTuple):
@@ -99,9 +73,9 @@ def read_file(path: Path, kind: Optional[str] = None, columns: Optional[Columns]
         raise BirnnError(Errors.E070.format(path=path))
     kind = kind or detect_format(path, text)
     if kind == "conllu":
-        return Reading(kind, list(_read_conllu(path, text, notes)), notes)
+        return Reading(kind, list(read_conllu(path, text, notes)), notes)
     if kind == "conll":
-        scheme, found = _read_conll(path, text, notes)
+        scheme, found = read_conll(path, text, notes)
         return Reading(f"conll ({scheme})", _annotated(path, found, notes), notes)
     if kind in ("csv", "tsv"):
         found = list(_read_table(path, text, kind, columns, notes))
@@ -124,7 +98,7 @@ def detect_format(path: Path, text: str) -> str:
     rows = [line.rstrip("\r").split("\t") for line in lines if not line.startswith("#")]
     if rows and all(len(row) == 10 and re.match(r"\d+", row[0]) for row in rows[:5]):
         return "conllu"
-    tagged = [_columns(line) for line in lines if not line.startswith(("#", "-DOCSTART-"))][:20]
+    tagged = [columns_of(line) for line in lines if not line.startswith(("#", "-DOCSTART-"))][:20]
     if tagged and all(len(row) > 1 and TAG.fullmatch(row[-1].strip()) for row in tagged):
         return "conll"
     if suffix in ("jsonl", "ndjson") or text.lstrip().startswith("{"):
@@ -144,10 +118,6 @@ def _decode(path: Path, data: bytes) -> str:
     except UnicodeDecodeError as e:
         line = data.count(b"\n", 0, e.start) + 1
         raise BirnnError(Errors.E071.format(path=path, line=line, byte=data[e.start])) from None
-
-
-def _malformed(where: str, found: Any, expected: str) -> BirnnError:
-    return BirnnError(Errors.E073.format(where=where, found=f"{found!r:.100}", expected=expected))
 
 
 def _annotated(path: Path, records: List[Record], notes: Counter) -> List[Union[Record, Doc]]:
@@ -183,7 +153,7 @@ def _json_lines(path: Path, text: str) -> Iterator[Tuple[str, Any]]:
 def _json_array(path: Path, text: str) -> Iterator[Tuple[str, Any]]:
     value = _parse_json(f"'{path}'", text)
     if not isinstance(value, list):
-        raise _malformed(f"'{path}'", value, "an array of records")
+        raise malformed(f"'{path}'", value, "an array of records")
     for number, item in enumerate(value, start=1):
         yield f"'{path}', record {number}", item
 
@@ -204,7 +174,7 @@ def _from_json(where: str, value: Any, columns: Columns, notes: Counter) -> Opti
     if isinstance(value, list) and len(value) == 2 and isinstance(value[1], dict):
         value = {"text": value[0], **value[1]}  # as in the examples of spaCy 2
     if not isinstance(value, dict):
-        raise _malformed(where, value, "an object with a text and its annotation")
+        raise malformed(where, value, "an object with a text and its annotation")
     if value.get("answer", "accept") != "accept":
         notes[NOT_ACCEPTED] += 1
         return None
@@ -245,7 +215,7 @@ def _record(
 def _text(where: str, value: Dict[str, Any], columns: Columns) -> str:
     text = value[_key(where, value, columns.text, TEXT_KEYS, "text")]
     if not isinstance(text, str):
-        raise _malformed(where, text, "a text")
+        raise malformed(where, text, "a text")
     return text
 
 
@@ -274,11 +244,11 @@ def _spans(where: str, text: str, item: Any) -> Iterator[LabelledSpan]:
     elif len(item) == 3:
         (start, end, labels), own = item, None
     else:
-        raise _malformed(where, item, expected)
+        raise malformed(where, item, expected)
     labels = labels if isinstance(labels, list) else [labels]
     are_names = bool(labels) and all(isinstance(name, str) and name for name in labels)
     if not (isinstance(start, int) and isinstance(end, int) and are_names):
-        raise _malformed(where, item, expected)
+        raise malformed(where, item, expected)
     part = text[max(0, start) : end]
     inside = 0 <= start < end <= len(text)
     # Tools differ in the white space that they copy
@@ -297,11 +267,11 @@ def _cats(where: str, value: Any, columns: Columns) -> Union[None, List[str], Di
         value = value["choices"]
     if isinstance(value, dict):
         if not all(isinstance(number, (int, float)) for number in value.values()):
-            raise _malformed(where, value, "a number, true or false for each category")
+            raise malformed(where, value, "a number, true or false for each category")
         return {label: float(number) for label, number in value.items()}
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(label, (str, int, float)) for label in values):
-        raise _malformed(where, value, "a label, a list of labels or a list of spans")
+        raise malformed(where, value, "a label, a list of labels or a list of spans")
     return [_name(where, label, columns) for label in values]
 
 
@@ -343,7 +313,7 @@ def _objects(where: str, value: Any) -> List[Dict[str, Any]]:
     """RAISES (ValueError): E073 unless a value is a list of objects, or null."""
     value = [] if value is None else value
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise _malformed(where, value, "a list of objects, as Label Studio exports them")
+        raise malformed(where, value, "a list of objects, as Label Studio exports them")
     return value
 
 
@@ -354,15 +324,15 @@ def _from_tokens(
     key = _key(where, value, columns.label, TAG_KEYS, "label")
     tags = value[key]
     if not all(isinstance(token, str) for token in tokens):
-        raise _malformed(where, tokens, "tokens as a list of texts")
+        raise malformed(where, tokens, "tokens as a list of texts")
     if not isinstance(tags, list) or len(tags) != len(tokens):
-        raise _malformed(where, tags, f"a tag for each of the {len(tokens)} tokens")
+        raise malformed(where, tags, f"a tag for each of the {len(tokens)} tokens")
     numbers = any(isinstance(tag, int) for tag in tags)
     if numbers and not columns.names:
         number = next(tag for tag in tags if isinstance(tag, int))
         raise BirnnError(Errors.E077.format(where=where, value=number))
     names = [_name(where, tag, columns) for tag in tags] if numbers else tags
-    return _record(where, tokens, spans_of_tags(_checked_tags(where, names)), None, notes)
+    return _record(where, tokens, spans_of_tags(checked_tags(where, names)), None, notes)
 
 
 def _read_parquet(path: Path, columns: Columns, notes: Counter) -> List[Record]:
@@ -413,7 +383,7 @@ def _read_table(
             if not any(row):
                 continue
             if len(row) != len(names):
-                raise _malformed(where, row, f"{len(names)} columns, as in line 1")
+                raise malformed(where, row, f"{len(names)} columns, as in line 1")
             cats = _cats(where, row[label_at].strip(), columns)
             record = _record(where, row[text_at], None, cats, notes)
             if record is not None:
@@ -423,178 +393,3 @@ def _read_table(
         raise BirnnError(Errors.E079.format(where=where, reason=e)) from None
     finally:
         csv.field_size_limit(limit)
-
-
-def _columns(line: str) -> List[str]:
-    """The columns of a row, between tabs if it has any, otherwise between blanks."""
-    line = line.rstrip("\r")
-    return line.split("\t") if "\t" in line else [part for part in line.split(" ") if part]
-
-
-def _read_conll(path: Path, text: str, notes: Counter) -> Tuple[str, List[Record]]:
-    """The sentences of rows with a token first and a tag last, and the scheme of the tags. The tags
-    of all schemes are read alike: an entity begins where one cannot go on."""
-    records: List[Record] = []
-    every: List[List[str]] = []
-    words: List[str] = []
-    tags: List[str] = []
-    begin = 1
-    for number, line in enumerate([*text.split("\n"), ""], start=1):
-        where = f"'{path}', line {number}"
-        row = _columns(line)
-        is_start = line.startswith("-DOCSTART-")
-        if not line.strip() or is_start:
-            if words:
-                records.append(Record(f"'{path}', line {begin}", words, spans_of_tags(tags), None))
-                every.append(tags)
-            words, tags, begin = [], [], number + 1
-        elif not words and line.startswith("#") and not TAG.fullmatch(row[-1].strip()):
-            begin = number + 1  # a comment
-        elif len(row) > 1 and not row[0].strip() and row[-1].strip() == "O":
-            notes[NO_TOKEN] += 1
-        elif len(row) < 2 or not row[0].strip():
-            raise _malformed(where, line, "a token, white space and a tag such as 'O' or 'B-LOC'")
-        else:
-            words.append(row[0])
-            tags += _checked_tags(where, [row[-1].strip()])
-    scheme, n_broken = _scheme(every)
-    notes[BROKEN_TAGS] += n_broken
-    return scheme, records
-
-
-def _checked_tags(where: str, tags: List[Any]) -> List[str]:
-    for tag in tags:
-        if not isinstance(tag, str) or not TAG.fullmatch(tag):
-            expected = "'O', or B, I, E, S, L or U with a hyphen and a label, such as 'B-LOC'"
-            raise _malformed(where, tag, f"a tag: {expected}")
-    return tags
-
-
-def spans_of_tags(tags: Sequence[str]) -> List[LabelledSpan]:
-    """The entities of a sequence of tags in IOB, IOB2, BIOES or BILUO.
-
-    tags (Sequence[str]): "O", or a prefix, a hyphen and a label. A tag that goes on with an entity
-        that there is not begins one.
-    RETURNS (List[LabelledSpan]): The start, the end (exclusive) and the label of each.
-    """
-    spans: List[LabelledSpan] = []
-    is_open = False
-    for i, tag in enumerate(tags):
-        if tag == "O":
-            is_open = False
-            continue
-        prefix, label = tag[0], tag[2:]
-        if is_open and prefix in INSIDE + END and spans[-1][2] == label:
-            spans[-1] = (spans[-1][0], i + 1, label)
-        else:
-            spans.append((i, i + 1, label))
-        is_open = prefix in BEGIN + INSIDE
-    return spans
-
-
-def _scheme(sequences: List[List[str]]) -> Tuple[str, int]:
-    """Which scheme tags are in, and how many break its rules."""
-    prefixes = {tag[0] for tags in sequences for tag in tags if tag != "O"}
-    pairs = [pair for tags in sequences for pair in zip(["O", *tags], [*tags, "O"])]
-    # A tag that goes on with no entity of its label, and one that ends no entity but is the last
-    orphans = sum(b[0] in INSIDE + END and not _goes_on(a, b) for a, b in pairs)
-    if prefixes & set(END + SINGLE):
-        unclosed = sum(a[0] in BEGIN + INSIDE and not _goes_on(a, b) for a, b in pairs)
-        return "BILUO" if prefixes & set("LU") else "BIOES", orphans + unclosed
-    # In IOB an entity begins with I, and with B only after another of its label
-    needed = sum(b[0] == "B" and a[1:] == b[1:] for a, b in pairs)
-    begun = sum(b[0] == "B" for a, b in pairs)
-    return ("IOB", 0) if orphans and begun == needed else ("IOB2", orphans)
-
-
-def _goes_on(tag: str, following: str) -> bool:
-    return tag[0] in BEGIN + INSIDE and following[0] in INSIDE + END and tag[1:] == following[1:]
-
-
-# CoNLL-U
-
-
-def _read_conllu(path: Path, text: str, notes: Counter) -> Iterator[Doc]:
-    """The sentences as spaCy's converter reads them. A token of several words (such as "du" for
-    "de" and "le") stays whole unless its words spell it: the text is what was written."""
-    sentences: List[str] = []
-    rows: List[List[str]] = []
-    for number, line in enumerate([*text.split("\n"), ""], start=1):
-        where = f"'{path}', line {number}"
-        line = line.rstrip("\r")
-        if line.startswith("#"):
-            continue
-        if line.strip():
-            row = line.split("\t")
-            if len(row) != 10 or not re.fullmatch(r"\d+([-.]\d+)?", row[0]) or not row[1]:
-                raise _malformed(where, line, "the 10 columns of CoNLL-U, with tabs between them")
-            rows.append(row)
-        elif rows:
-            _check_ids(f"'{path}', the sentence that ends in line {number - 1}", rows)
-            sentences.append("\n".join("\t".join(row) for row in _split_words(rows, notes)))
-            rows = []
-    if not sentences:
-        raise BirnnError(Errors.E070.format(path=path))
-    joined = "\n\n".join(sentences)
-    try:
-        docs = list(conllu_to_docs(joined, n_sents=1, merge_subtokens=True, no_print=True))
-    except ValueError as e:
-        raise BirnnError(Errors.E074.format(where=f"'{path}'", reason=e)) from e
-    vocab = Vocab()
-    for doc in docs:
-        yield _without_blanks(doc, vocab)
-
-
-def _check_ids(where: str, rows: List[List[str]]) -> None:
-    words = [row for row in rows if row[0].isdecimal()]
-    if not words or [int(row[0]) for row in words] != list(range(1, len(words) + 1)):
-        found = [row[0] for row in rows]
-        raise _malformed(where, found, "the words numbered from 1")
-    for row in words:
-        if row[6] != "_" and not (row[6].isdecimal() and int(row[6]) <= len(words)):
-            raise _malformed(where, row[6], f"a head from 0 to {len(words)} for word {row[0]}")
-    for row in rows:
-        start, hyphen, end = row[0].partition("-")
-        if hyphen and not 1 <= int(start) <= int(end) <= len(words):
-            raise _malformed(where, row[0], f"a range from 1 to {len(words)}")
-
-
-def _split_words(rows: List[List[str]], notes: Counter) -> List[List[str]]:
-    """The rows of a sentence without the tokens that their words spell."""
-    kept = []
-    by_id = {row[0]: row for row in rows}
-    for row in rows:
-        start, hyphen, end = row[0].partition("-")
-        words = [by_id[str(i)] for i in range(int(start), int(end) + 1)] if hyphen else []
-        if hyphen and "".join(word[1] for word in words) == row[1]:
-            for word in words[:-1] + words[-1:] * ("SpaceAfter=No" in row[9]):
-                word[9] += "|SpaceAfter=No"
-        else:
-            notes[MERGED] += bool(hyphen)
-            kept.append(row)
-    return kept
-
-
-def _without_blanks(doc: Doc, vocab: Vocab) -> Doc:
-    """A copy in which what the treebank leaves out, "_", is missing instead of a label."""
-
-    def values(name: str) -> List[str]:
-        found = [getattr(token, name) for token in doc]
-        return ["" if v == "_" and t.text != "_" else v for v, t in zip(found, doc)]
-
-    deps = values("dep_")
-    has_heads = any(deps)
-    copy = Doc(
-        vocab,
-        words=[token.text for token in doc],
-        spaces=[bool(token.whitespace_) for token in doc],
-        tags=values("tag_"),
-        pos=values("pos_"),
-        morphs=[str(token.morph) for token in doc],
-        lemmas=values("lemma_"),
-        heads=[token.head.i for token in doc] if has_heads else None,
-        deps=deps if has_heads else None,
-    )
-    if doc.has_annotation("ENT_IOB"):
-        copy.ents = [Span(copy, ent.start, ent.end, ent.label_) for ent in doc.ents]
-    return copy

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import spacy_birnn.cli  # noqa: F401
 from spacy_birnn.cli._app import app
-from spacy_birnn.data.formats import spans_of_tags
+from spacy_birnn.data.conll import spans_of_tags
 
 VOCAB = spacy.blank("en").vocab
 
