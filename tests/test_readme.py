@@ -1,4 +1,4 @@
-"""The README's code runs as it stands, and says what its text says."""
+"""The README and the documentation: code runs, defaults are the real ones, links lead somewhere."""
 
 import contextlib
 import inspect
@@ -6,9 +6,12 @@ import io
 import re
 from pathlib import Path
 
+import pytest
 import spacy
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_quickstart_finds_the_entities_it_was_trained_on():
@@ -22,10 +25,11 @@ def test_quickstart_finds_the_entities_it_was_trained_on():
 
 def test_option_tables_state_the_real_defaults():
     spacy.blank("xx")  # reads the entry points
-    text = README.read_text(encoding="utf8")
+    pages = [ROOT / "docs" / name for name in ("components.md", "architectures.md")]
+    text = "\n".join(page.read_text(encoding="utf8") for page in pages)
     tables = {
-        "### `birnn_ner`": spacy.Language.get_factory_meta("birnn_ner").default_config,
-        "### `birnn_textcat`": spacy.Language.get_factory_meta("birnn_textcat").default_config,
+        "## `birnn_ner`": spacy.Language.get_factory_meta("birnn_ner").default_config,
+        "## `birnn_textcat`": spacy.Language.get_factory_meta("birnn_textcat").default_config,
         "**`spacy-birnn.TextClassifier.v1`**": _defaults("spacy-birnn.TextClassifier.v1"),
         "**`spacy-birnn.BiRNNTok2Vec.v1`**": _defaults("spacy-birnn.BiRNNTok2Vec.v1"),
         "**`spacy-birnn.CharRNN.v1`**": _defaults("spacy-birnn.CharRNN.v1"),
@@ -43,6 +47,23 @@ def test_option_tables_state_the_real_defaults():
         assert stated.keys() >= set(defaults) - {"model", "tok2vec", "scorer"}
         for name, value in stated.items():
             assert written.get(value, value.strip('"')) == _plain(defaults[name]), (title, name)
+
+
+def test_the_readme_is_a_front_page():
+    assert len(README.read_text(encoding="utf8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    """To files of the repository, and to headings."""
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf8")):
+        name, _, anchor = target.partition("#")
+        path = page.parent / name if name else page
+        assert path.exists(), target
+        if anchor:
+            headings = re.findall(r"(?m)^#+ (.+)$", path.read_text(encoding="utf8"))
+            slugs = [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
+            assert anchor in slugs, target
 
 
 def _defaults(architecture):

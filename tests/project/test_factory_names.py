@@ -1,4 +1,5 @@
-"""Where spaCy goes by the names of factories: what the sample config and the README do about it."""
+"""Where spaCy goes by the names of factories: what the sample config and the documentation do
+about it."""
 
 import io
 import re
@@ -39,8 +40,8 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def section():
-    readme = (ROOT / "README.md").read_text(encoding="utf8")
-    return readme.split("## Where spaCy goes by the names of factories\n")[1].split("\n## ")[0]
+    page = (ROOT / "docs" / "limits.md").read_text(encoding="utf8")
+    return page.split("## Where spaCy goes by the names of factories\n")[1].split("\n## ")[0]
 
 
 def test_the_training_log_tells_components_apart_that_have_built_in_names(trained):
