@@ -66,6 +66,15 @@ LONG_TEXT = "They flew from New York to Acme Foods Ltd ."
 MIXED_TEXTS = ["Anna sells bread", "", "Oslo", LONG_TEXT, " ", "!"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--gpu", action="store_true", help="Run everything on a GPU, which needs CuPy")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--gpu"):
+        spacy.require_gpu()
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     fix_random_seed(0)

@@ -138,11 +138,17 @@ def torch_kernel(cell: Type[Cell], W: Tensor, U: Tensor, b: Tensor) -> Kernel:
         and the states to go on from, each of shape (1, sequences, width), or () at the beginning.
         Gives the outputs in the same order, and the final states.
     """
-    weights = []
+    order = list(cell.torch_gates)
+    parts = []
     for part in (W, U, b, torch.zeros_like(b)):
-        # (input_width | width | 1, gates * width), the gates in PyTorch's order
-        gates = part.unflatten(1, (cell.gates, -1))[:, cell.torch_gates].flatten(1)
-        weights.append(gates.T if part is W or part is U else gates.flatten())
+        # (gates * width, input_width | width | 1), the gates in PyTorch's order
+        parts.append(part.T.unflatten(0, (cell.gates, -1))[order].flatten(0, 1))
+    if W.is_cuda:
+        # cuDNN reads one array in which they follow each other
+        sizes = [part.numel() for part in parts]
+        one = torch.cat([part.flatten() for part in parts]).split(sizes)
+        parts = [flat.view(part.shape) for flat, part in zip(one, parts)]
+    weights = [parts[0], parts[1], parts[2][:, 0], parts[3][:, 0]]
     function = getattr(torch, cast(str, cell.kernel))
 
     def read(rows: Tensor, sizes: Tensor, states: States = ()) -> Tuple[Tensor, States]:

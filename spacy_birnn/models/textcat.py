@@ -215,7 +215,7 @@ def _resize(model: TextClassifier, nO: int) -> TextClassifier:
     """Make room for more labels; those that exist keep their scores. The layers are new ones, so
     that no gradient or state of an optimizer has the old shape."""
     old = model.get_ref("output_layer")
-    new = with_torch_product(Linear(nO, old.get_dim("nI"), init_W=zero_init))
+    new = Linear(nO, old.get_dim("nI"), init_W=zero_init)
     _replace(model, old, new, (nO, old.get_dim("nI")))
     ngrams = model.maybe_get_ref("ngram_layer")
     if ngrams is not None:
@@ -229,10 +229,11 @@ def _resize(model: TextClassifier, nO: int) -> TextClassifier:
 
 
 def _replace(model: TextClassifier, old: Model, new: Model, shape: Tuple[int, ...]) -> None:
-    """Replace a layer by one with more labels.
+    """Replace a layer by one with more labels, on the same device.
 
     shape (Tuple[int, ...]): That of the new weights W, in which the old ones come first.
     """
+    new.ops = old.ops
     starts = {"W": (shape, 0.0), "b": ((new.get_dim("nO"),), NEW_LABEL_SCORE)}
     for name, (larger_shape, start) in starts.items():
         if old.has_param(name):
