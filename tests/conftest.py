@@ -150,10 +150,10 @@ def weights() -> Callable[[Model], Dict[Any, np.ndarray]]:
         for i, node in enumerate(model.walk()):
             for name in node.param_names:
                 if node.has_param(name):
-                    found[i, node.name, name] = node.get_param(name).copy()
+                    found[i, node.name, name] = model.ops.to_numpy(node.get_param(name)).copy()
             for shim in node.shims:
                 for name, tensor in shim.module.state_dict().items():
-                    found[i, node.name, name] = tensor.numpy().copy()
+                    found[i, node.name, name] = tensor.cpu().numpy().copy()
         return found
 
     return collect
@@ -203,10 +203,12 @@ def randomize() -> Callable[..., None]:
             layer = model.maybe_get_ref(ref)
             for name in layer.param_names if layer is not None else ():
                 values = np.random.normal(size=layer.get_param(name).shape) * scale
-                layer.set_param(name, values.astype("f") * (5 if name == "W" else 1))
+                values *= 5 if name == "W" else 1
+                layer.set_param(name, layer.ops.asarray_f(values))
         if docs:
             head = model.get_ref("output_layer")
-            X = np.vstack(model.get_ref("tok2vec").predict(docs))
+            xp = head.ops.xp
+            X = xp.vstack(model.get_ref("tok2vec").predict(docs))
             W = head.get_param("W") / (X.std(axis=0) * X.shape[1] ** 0.5 * 3)
             head.set_param("W", W.astype("f"))
             head.set_param("b", (-W @ X.mean(axis=0)).astype("f"))

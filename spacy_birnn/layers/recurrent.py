@@ -139,10 +139,11 @@ def torch_kernel(cell: Type[Cell], W: Tensor, U: Tensor, b: Tensor) -> Kernel:
         Gives the outputs in the same order, and the final states.
     """
     order = list(cell.torch_gates)
-    parts = []
-    for part in (W, U, b, torch.zeros_like(b)):
-        # (gates * width, input_width | width | 1), the gates in PyTorch's order
-        parts.append(part.T.unflatten(0, (cell.gates, -1))[order].flatten(0, 1))
+    # (gates * width, input_width | width | 1) each, the gates in PyTorch's order
+    parts = [
+        part.T.unflatten(0, (cell.gates, -1))[order].flatten(0, 1)
+        for part in (W, U, b, torch.zeros_like(b))
+    ]
     if W.is_cuda:
         # cuDNN reads one array in which they follow each other
         sizes = [part.numel() for part in parts]

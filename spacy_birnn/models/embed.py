@@ -22,6 +22,7 @@ def build_word_char_embed(
     rows: int,
     word_dropout: float,
     chars: Optional[DocsToVectors],
+    train_vectors: bool = False,
 ) -> DocsToVectors:
     """A vector for each token from its word alone. Side by side stand a vector of its own (see
     `word_table`), hashed vectors of its first character, its last three and its shape, its
@@ -38,6 +39,9 @@ def build_word_char_embed(
         hidden. Recommended: 0.1 to 0.5.
     chars (Optional[Model[List[Doc], List[Floats2d]]]): A character encoder, such as
         `spacy-birnn.CharRNN.v1`. null for none.
+    train_vectors (bool): Whether static vectors are trained on. A word's own vector is then what
+        its static vector lacks: it has the same width, starts at 0 and is added to it. The vectors
+        of the vocab stay as they are. Makes no difference where there are no static vectors.
     RAISES (ValueError): E001 for impossible settings, E014 for static vectors of another width than
         in training, E017 for those that are not finite.
     """
@@ -47,7 +51,10 @@ def build_word_char_embed(
     check_rate("word_dropout", word_dropout, where=where)
     tables = [HashEmbed(SPELLING_WIDTH, SPELLING_ROWS, column=i, seed=9 + i) for i in range(3)]
     spelling = chain(_spelling_ids(), concatenate(*tables))
-    parts = [word_table(width, rows, word_dropout), spelling, word_vectors()]
+    if train_vectors:
+        parts = [_trained_vectors(word_table(None, rows, word_dropout), width), spelling]
+    else:
+        parts = [word_table(width, rows, word_dropout), spelling, word_vectors()]
     if chars is not None and chars.name == "by_word":
         # One list of words serves both
         return by_word(concatenate(*parts, chars.layers[0]))
@@ -55,7 +62,7 @@ def build_word_char_embed(
     return words if chars is None else concatenate(words, chars)
 
 
-def word_table(width: int, rows: int, dropout: float) -> WordsToVectors:
+def word_table(width: Optional[int], rows: int, dropout: float) -> WordsToVectors:
     """A trained vector for each word of the training data, in lower case and with digits as 0. A
     word gets a row of its own when training first shows it, until all rows are taken; the others
     share row 0, for unknown words. What the rows belong to is kept in the parameters `keys`, the
@@ -65,7 +72,7 @@ def word_table(width: int, rows: int, dropout: float) -> WordsToVectors:
     The vectors are SCALE times what is in the table, so that Adam moves them that many times
     faster: most words are seen rarely.
 
-    width (int): Width of a vector.
+    width (Optional[int]): Width of a vector. None: to be set before initialization.
     rows (int): Rows of the table.
     dropout (float): Share of the words to treat as unknown in a training step.
     """
@@ -126,6 +133,44 @@ def _learn_words(model: WordsToVectors, ids: Any) -> None:
         order = xp.argsort(every)
         model.set_param("keys", every[order])
         model.set_param("places", xp.concatenate([model.get_param("places"), places])[order])
+
+
+def _trained_vectors(table: WordsToVectors, width: int) -> WordsToVectors:
+    """A word's static vector and its own in one: their sum. Where the vocab has no vectors at
+    initialization it is its own alone.
+
+    table (Model[Words, Floats2d]): A `word_table` without a width.
+    width (int): The width it gets where there are no static vectors.
+    """
+    return Model(
+        "trained_vectors",
+        _forward_trained,
+        init=_init_trained,
+        layers=[table, word_vectors()],
+        dims={"nO": None},
+        attrs={"width": width},
+    )
+
+
+def _init_trained(model: WordsToVectors, X=None, Y=None) -> None:
+    table, vectors = model.layers
+    vectors.initialize(X=X)
+    static_width = vectors.get_dim("nO")
+    width = static_width or model.attrs["width"]
+    table.set_dim("nO", width, force=True)
+    table.initialize()
+    if static_width:
+        table.set_param("E", table.ops.alloc2f(table.get_dim("nV"), width))
+    model.set_dim("nO", width, force=True)
+
+
+def _forward_trained(
+    model: WordsToVectors, words: Words, is_train: bool
+) -> Tuple[Floats2d, Callable]:
+    table, vectors = model.layers
+    own, backprop = table(words, is_train)
+    static, _ = vectors(words, is_train)
+    return own + static if static.shape[1] else own, backprop
 
 
 def _spelling_ids() -> Model[Words, Ints2d]:

@@ -25,6 +25,7 @@ def build_birnn_tok2vec(
     embed_rows: int = 20000,
     word_dropout: float = 0.3,
     char_width: Optional[int] = 50,
+    train_vectors: bool = False,
 ) -> DocsToVectors:
     """A character + word bidirectional RNN: `spacy-birnn.WordCharEmbed.v1` with
     `spacy-birnn.CharRNN.v1`, read by `spacy-birnn.BiRNNEncoder.v1`, with one flat set of options.
@@ -47,6 +48,7 @@ def build_birnn_tok2vec(
         Recommended: 0.1 to 0.5.
     char_width (Optional[int]): Width of the vector made from a word's characters, even. null reads
         no characters. Recommended: 32 to 128.
+    train_vectors (bool): Whether static vectors are trained on, see `spacy-birnn.WordCharEmbed.v1`.
     RAISES (ValueError): E001, E002, E003 for impossible settings.
     """
     where = "spacy-birnn.BiRNNTok2Vec.v1"
@@ -71,6 +73,7 @@ def build_birnn_tok2vec(
             width=embed_width,
             rows=embed_rows,
             word_dropout=word_dropout,
+            train_vectors=train_vectors,
             chars=None
             if char_width is None
             else build_char_rnn(width=char_width, cell=cell, dropout=dropout),

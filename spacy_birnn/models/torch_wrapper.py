@@ -68,15 +68,52 @@ def one_thread() -> Iterator[None]:
             torch.set_num_threads(number)
 
 
+# What the settings in `_without_tf32` were before the first of those that are within, and how many
+# are within
+_tf32: Tuple[List[Any], List[None]] = ([], [])
+
+
+@contextlib.contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Let a GPU multiply in full precision. By default cuDNN rounds what a recurrent layer
+    multiplies to TensorFloat-32, so that a document has other scores in another batch (by 1e-3).
+    The setting is one for the process."""
+    import torch
+
+    if not torch.cuda.is_initialized():
+        yield
+        return
+    cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    # Since torch 2.9; using both old and new names is an error there
+    is_new = hasattr(cudnn, "rnn")
+    name, off = ("fp32_precision", "ieee") if is_new else ("allow_tf32", False)
+    places = (cuda, cudnn.rnn if is_new else cudnn)
+    before, within = _tf32
+    with _numbers_lock:
+        if not within:
+            before[:] = [getattr(place, name) for place in places]
+            for place in places:
+                setattr(place, name, off)
+        within.append(None)
+    try:
+        yield
+    finally:
+        with _numbers_lock:
+            within.pop()
+            if not within:
+                for place, value in zip(places, before):
+                    setattr(place, name, value)
+
+
 @contextlib.contextmanager
 def plain_torch() -> Iterator[None]:
     """Let torch work in one thread, in full precision and with gradients, whatever the caller has
-    set: autocast, inference mode or no_grad. All that this package does with torch happens in here,
-    or in `one_thread` where the rest does not matter."""
+    set: autocast, TensorFloat-32, inference mode or no_grad. All that this package does with torch
+    happens in here, or in `one_thread` where the rest does not matter."""
     import torch
 
     cpu, cuda = (torch.autocast(device, enabled=False) for device in ("cpu", "cuda"))
-    with one_thread(), cpu, cuda, torch.inference_mode(False), torch.enable_grad():
+    with one_thread(), _without_tf32(), cpu, cuda, torch.inference_mode(False), torch.enable_grad():
         yield
 
 

@@ -4,7 +4,7 @@ from spacy.ml.models.tok2vec import CharacterEmbed
 from spacy.tokens import Doc
 from spacy.vectors import Vectors
 from spacy.vocab import Vocab
-from thinc.api import set_dropout_rate
+from thinc.api import Adam, fix_random_seed, set_dropout_rate
 
 from spacy_birnn.models.chars import build_char_rnn
 from spacy_birnn.models.embed import SCALE, build_word_char_embed
@@ -23,12 +23,16 @@ def vocab_with_vectors(width, value=None):
     return vocab
 
 
-def build(vocab, **settings):
-    model = build_word_char_embed(
+def not_initialized(**settings):
+    return build_word_char_embed(
         **{"width": 8, "rows": 50, "word_dropout": 0.0}
         | {"chars": build_char_rnn(width=8, char_width=4, rows=64)}
         | settings
     )
+
+
+def build(vocab, **settings):
+    model = not_initialized(**settings)
     model.initialize(X=[Doc(vocab, words=WORDS)])
     return model
 
@@ -144,18 +148,40 @@ def test_static_vectors_are_read_where_the_vocab_has_them():
     assert changed == [word == "Bread" for word in WORDS]
 
 
+@pytest.mark.parametrize("train_vectors", [False, True])
 @pytest.mark.parametrize("width", [0, 4])
-def test_round_trip_with_and_without_static_vectors(width, weights, same):
+def test_round_trip_with_and_without_static_vectors(width, train_vectors, weights, same):
     vocab = vocab_with_vectors(width) if width else Vocab()
-    model = build(vocab)
-    loaded = build_word_char_embed(
-        width=8,
-        rows=50,
-        word_dropout=0.0,
-        chars=build_char_rnn(width=8, char_width=4, rows=64),
-    ).from_bytes(model.to_bytes())
+    model = build(vocab, train_vectors=train_vectors)
+    model([Doc(vocab, words=WORDS)], is_train=True)
+    loaded = not_initialized(train_vectors=train_vectors).from_bytes(model.to_bytes())
     assert same(weights(loaded), weights(model))
     assert np.array_equal(predict(loaded, vocab), predict(model, vocab))
+
+
+def test_static_vectors_that_are_trained_on():
+    vocab = vocab_with_vectors(4)
+    static = vocab.vectors.data.copy()
+    model = build(vocab, chars=None, train_vectors=True)
+    docs = [Doc(vocab, words=["Bread", "stone"])]
+    (Y,), backprop = model(docs, is_train=True)
+    np.testing.assert_allclose(Y[:, :4], [static[0], np.zeros(4)], atol=1e-6)
+    backprop([np.ones_like(Y)])
+    model.finish_update(Adam(0.01))
+    bread, stone = predict(model, vocab, ["Bread", "stone"])[:, :4] - [static[0], np.zeros(4)]
+    assert (bread < 0).all() and (stone < 0).all()
+    # Another word keeps its vector, and so do those of the vocab
+    np.testing.assert_allclose(predict(model, vocab, ["butter"])[0, :4], static[1], atol=1e-6)
+    assert np.array_equal(vocab.vectors.data, static)
+
+
+def test_without_static_vectors_there_is_nothing_to_train_on(nlp):
+    fix_random_seed(0)
+    plain = build(nlp.vocab, chars=None)
+    fix_random_seed(0)
+    trained = build(nlp.vocab, chars=None, train_vectors=True)
+    docs = [Doc(nlp.vocab, words=WORDS)]
+    assert np.array_equal(*(model(docs, is_train=True)[0][0] for model in (plain, trained)))
 
 
 @pytest.mark.parametrize("width", [0, 7])
