@@ -40,10 +40,7 @@ class _WithCodes(type):
 
 class Errors(metaclass=_WithCodes):
     # Settings of layers and architectures
-    E001 = (
-        "'{name}' must be {expected}, but got {value!r}. Change it in the config block of "
-        "'{where}'."
-    )
+    E001 = "'{name}' must be {expected}, but got {value!r} in '{where}'."
     E002 = (
         "merge = '{merge}' joins the forward and the backward state, but direction = "
         "'{direction}' has only one of them. Use merge = 'concat', or direction = 'both'."
@@ -76,7 +73,7 @@ class Errors(metaclass=_WithCodes):
         "was altered; copy it again or train again."
     )
     E012 = (
-        "The saved weights of the layer '{name}' do not fit: {reason}. The pipeline was trained "
+        "The saved weights of '{name}' do not fit: {reason}. The pipeline was trained "
         "with other settings; load it with the config.cfg that was saved beside it."
     )
     E013 = (

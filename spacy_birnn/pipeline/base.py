@@ -38,6 +38,8 @@ class Setting:
         return self if pipe is None else pipe.cfg[self.name]
 
     def __set__(self, pipe: Any, value: Any) -> None:
+        if isinstance(value, np.generic):
+            value = value.item()
         self.check(self.name, value, where=pipe.name)
         pipe.cfg[self.name] = value
 

@@ -1208,7 +1208,9 @@ def test_a_setting_is_saved_and_one_that_is_overridden_at_load_counts(case, trai
     values = {"threshold": (0.25, 0.75), "overwrite": (True, False), "max_chars": (7, 9)}
     name = next(name for name in values if name in pipe.cfg)
     changed, overridden = values[name]
-    setattr(pipe, name, changed)
+    # A number of NumPy is a number
+    setattr(pipe, name, np.asarray(changed)[()])
+    assert type(getattr(pipe, name)) is type(changed)
     trained.to_disk(tmp_path)
     loaded = spacy.load(tmp_path)
     assert getattr(loaded.get_pipe("pipe"), name) == changed
