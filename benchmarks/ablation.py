@@ -21,7 +21,18 @@ from corpora import convert, convert_vectors, task_folder
 from sides import recommended
 from tasks import check_task
 from thinc.api import Config
-from training import Trainer, parse_numbers, work_folder
+from training import (
+    MaxSteps,
+    Results,
+    Resume,
+    Seeds,
+    Threads,
+    Trainer,
+    WordVectors,
+    Work,
+    parse_numbers,
+    work_folder,
+)
 
 VARIANTS = Path(__file__).resolve().parent / "ablation.yml"
 LANG = "en"
@@ -102,19 +113,13 @@ def main(
         list[str] | None, typer.Option(help="A variant; may be repeated [default: all]")
     ] = None,
     variants: Annotated[Path, typer.Option(help="The table of variants")] = VARIANTS,
-    seeds: Annotated[str, typer.Option(help="Seeds, with commas between them")] = "0,1,2",
-    vectors: Annotated[
-        Path | None, typer.Option(help="Word vectors, word2vec's text format")
-    ] = None,
-    work: Annotated[Path | None, typer.Option(help="Work folder [default: temporary]")] = None,
-    results: Annotated[Path, typer.Option(help="Folder for the results")] = RESULTS,
-    threads: Annotated[int, typer.Option(help="Threads of each training", min=1)] = 1,
-    max_steps: Annotated[
-        int, typer.Option(help="Stop early, for a trial; 0: as configured", min=0)
-    ] = 0,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Keep finished trainings of --work")
-    ] = False,
+    seeds: Seeds = "0,1,2",
+    vectors: WordVectors = None,
+    work: Work = None,
+    results: Results = RESULTS,
+    threads: Threads = 1,
+    max_steps: MaxSteps = 0,
+    resume: Resume = False,
 ) -> None:
     """Train each variant on the training data of each task, for each seed. What is finished is
     written after each training."""

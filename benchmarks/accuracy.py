@@ -11,7 +11,18 @@ from corpora import convert, convert_vectors, task_folder
 from sides import from_file, read_vectors, recommended
 from tasks import TASKS, Task, check_task
 from thinc.api import Config
-from training import Trainer, parse_numbers, work_folder
+from training import (
+    MaxSteps,
+    Results,
+    Resume,
+    Seeds,
+    Threads,
+    Trainer,
+    WordVectors,
+    Work,
+    parse_numbers,
+    work_folder,
+)
 
 
 def choose_sides(task: Task, names: str) -> list[str]:
@@ -48,28 +59,22 @@ def main(
     lang: Annotated[
         str, typer.Option(help="Language code [default: en, or as a treebank's name begins]")
     ] = "",
-    seeds: Annotated[str, typer.Option(help="Seeds, with commas between them")] = "0,1,2",
+    seeds: Seeds = "0,1,2",
     sides: Annotated[
         str, typer.Option(help="Sides, with commas between them [default: all of the task]")
     ] = "",
     train_size: Annotated[
         int, typer.Option(help="Train on so many sentences, always the same; 0: on all", min=0)
     ] = 0,
-    vectors: Annotated[
-        Path | None, typer.Option(help="Word vectors for all sides, word2vec's text format")
-    ] = None,
+    vectors: WordVectors = None,
     ours: Annotated[
         Path | None, typer.Option(help="Our config [default: that of project/configs/]")
     ] = None,
-    work: Annotated[Path | None, typer.Option(help="Work folder [default: temporary]")] = None,
-    results: Annotated[Path, typer.Option(help="Folder for the results")] = RESULTS,
-    threads: Annotated[int, typer.Option(help="Threads of each training", min=1)] = 1,
-    max_steps: Annotated[
-        int, typer.Option(help="Stop early, for a trial; 0: as configured", min=0)
-    ] = 0,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Keep finished trainings of --work")
-    ] = False,
+    work: Work = None,
+    results: Results = RESULTS,
+    threads: Threads = 1,
+    max_steps: MaxSteps = 0,
+    resume: Resume = False,
 ) -> None:
     """Train all sides of TASK for each seed. What is finished is written after each training."""
     task = check_task(task_name)

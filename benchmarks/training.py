@@ -9,7 +9,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from common import ROOT, console, describe_run, thread_env
@@ -20,6 +20,17 @@ HERE = Path(__file__).resolve().parent
 TRAIN_ONE, PLAIN = HERE / "train_one.py", HERE / "plain_bilstm_crf.py"
 SOURCES = sorted((ROOT / "spacy_birnn").rglob("*.py"))
 SHARED = [HERE / "recorder.py", HERE / "calibration.py"]
+
+# Options of the commands that train
+Seeds = Annotated[str, typer.Option(help="Seeds, with commas between them")]
+WordVectors = Annotated[
+    Path | None, typer.Option(help="Word vectors for all sides, word2vec's text format")
+]
+Work = Annotated[Path | None, typer.Option(help="Work folder [default: temporary]")]
+Results = Annotated[Path, typer.Option(help="Folder for the results")]
+Threads = Annotated[int, typer.Option(help="Threads of each training", min=1)]
+MaxSteps = Annotated[int, typer.Option(help="Stop early, for a trial; 0: as configured", min=0)]
+Resume = Annotated[bool, typer.Option("--resume", help="Keep finished trainings of --work")]
 
 
 @dataclass(frozen=True)
