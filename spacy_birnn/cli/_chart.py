@@ -32,7 +32,8 @@ class Line(NamedTuple):
     points (Sequence[tuple[float, float]]): x and y. Those that are not finite are left out.
     name (str): What it is, for the legend; without one it isn't there.
     color (int): 0 to 4, where 4 is the grey of what stands in the background.
-    kind (str): "line", "dashed", "faint" (all three lines) or "dots".
+    kind (str): "line" with a dot at each point, "dots" alone, or one of the lines without dots:
+        "curve", "dashed" and "faint".
     """
 
     points: Sequence[tuple[float, float]]

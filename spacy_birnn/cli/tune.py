@@ -38,19 +38,28 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
     from thinc.api import Config
 
-EXAMPLE = """Declare what to try in the config, a section for each, with a name of your choice:
-
-[tune]
-
+# A section for each setting to try, with a name of the user's choice
+EXAMPLE = """[tune]
 [tune.learn_rate]
 setting = "training.optimizer.learn_rate"
 low = 0.0005
 high = 0.01
 log = true
-
 [tune.width]
 setting = "components.birnn_ner.model.tok2vec.width"
 choices = [64, 128, 256]"""
+HELP = f"""Train again and again with other settings, and write the config that has the best score
+on the development data. The config says what to try, in sections that `spacy train` ignores:
+
+\b
+{EXAMPLE}
+
+The names after "tune." are yours. Bounds that are whole numbers give whole numbers. The first
+training is that of the config as it is, if it is in the ranges. Those that fall behind the median
+of the others are cut short.
+
+The output directory gets best.cfg, tuning.html and study.db, a database of Optuna. The same command
+goes on where it was stopped. Other settings can be overridden (--training.max_steps 500)."""
 KEYS = ("setting", "low", "high", "log", "choices")
 # A trial is not cut short by its first evaluations, nor before there are some to compare with
 MIN_EVALUATIONS, MIN_TRIALS = 3, 5
@@ -91,6 +100,7 @@ class Range(NamedTuple):
 
 @command(
     "tune",
+    help=HELP,
     example="tune config.cfg --paths.train train.spacy --paths.dev dev.spacy --trials 30",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
@@ -116,19 +126,7 @@ def tune_cli(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Train again and again with other settings, and write the config that has the best score on
-    the development data.
-
-    The config says what to try, a section for each with a name of your choice. [tune.learn_rate]
-    has setting = "training.optimizer.learn_rate", low = 0.0005, high = 0.01 and log = true;
-    [tune.width] has setting = "components.birnn_ner.model.tok2vec.width" and choices = [64, 128].
-    There has to be an empty section [tune] before them. `spacy train` ignores all of these. Bounds
-    that are whole numbers give whole numbers.
-
-    The first training is that of the config as it is, if it is in the ranges. Those that fall
-    behind the median of the others are cut short. The output directory gets best.cfg, tuning.html
-    and study.db, a database of Optuna. The same command goes on where it was stopped. Other
-    settings can be overridden (--training.max_steps 500)."""
+    """Find the best settings of a config in the ranges that it declares."""
     from spacy.cli._util import import_code
 
     overrides = overrides_of(context)
