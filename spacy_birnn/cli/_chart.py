@@ -6,7 +6,7 @@ from typing import Any, Iterable, NamedTuple, Optional, Sequence
 
 # Of a chart, and what it has left, above, right and below for what stands at its axes
 WIDTH, HEIGHT = 360, 220
-LEFT, TOP, RIGHT, BOTTOM = 48, 12, 14, 38
+LEFT, TOP, RIGHT, BOTTOM = 48, 12, 24, 38
 
 STYLE = """
 :root { --c0: #1f5fbf; --c1: #b3471d; --c2: #2c7a4b; --c3: #8a3fa0; }
@@ -14,7 +14,7 @@ STYLE = """
   --c3: #d9a0ea; } }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr));
   gap: 1rem 1.5rem; }
-figure { margin: 0; } figcaption { font-weight: 600; } figcaption b { font-size: .85rem; }
+figure { margin: 0; } figcaption { font-weight: 600; } figcaption b { font-size: .85rem; margin-left: .4rem; }
 svg { display: block; width: 100%; max-width: 30rem; height: auto; }
 svg text { fill: var(--soft); font: 11px system-ui, sans-serif; }
 svg .frame { fill: none; stroke: var(--line); } svg .grid { stroke: var(--line); opacity: .5; }

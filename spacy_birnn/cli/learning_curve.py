@@ -37,7 +37,7 @@ READER = "spacy-birnn.share"
 MIN_SIZES = 4
 # How far beyond the data the curve is drawn
 TIMES = 2
-STYLE = "h1 { font-size: 1.4rem; } h2 { font-size: 1.15rem; } svg { max-width: 44rem; }"
+STYLE = "h1 { font-size: 1.4rem; } h2 { font-size: 1.15rem; } svg { max-width: 36rem; }"
 
 
 @command(
@@ -356,7 +356,7 @@ def page(report: dict[str, Any], title: str) -> str:
         first, last = points[0]["documents"], points[-1]["documents"]
         for start, end, name, kind in (
             (first, last, "curve", "curve"),
-            (last, TIMES * last, "extrapolated", "dashed"),
+            (last, TIMES * last, "extrapolated (dashed)", "dashed"),
         ):
             at = np.linspace(start, end, 60)
             lines.append(_chart.Line([(float(n), curve(n)) for n in at], name, 1, kind))

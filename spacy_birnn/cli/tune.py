@@ -245,7 +245,7 @@ class Tuning:
             )
             trials = study.get_trials(deepcopy=False)
             text = self.config.to_str(interpolate=False)
-            if study.user_attrs.setdefault("config", text) != text:
+            if study.user_attrs.get("config", text) != text:
                 fail(
                     f"'{path}' has the trials of another config, or other overrides",
                     "Name another directory with --output, or begin anew with --force.",
