@@ -14,7 +14,8 @@ STYLE = """
   --c3: #d9a0ea; } }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr));
   gap: 1rem 1.5rem; }
-figure { margin: 0; } figcaption { font-weight: 600; } figcaption b { font-size: .85rem; margin-left: .4rem; }
+figure { margin: 0; } figcaption { font-weight: 600; }
+figcaption b { font-size: .85rem; margin-left: .4rem; }
 svg { display: block; width: 100%; max-width: 30rem; height: auto; }
 svg text { fill: var(--soft); font: 11px system-ui, sans-serif; }
 svg .frame { fill: none; stroke: var(--line); } svg .grid { stroke: var(--line); opacity: .5; }
@@ -71,7 +72,7 @@ class _Axis:
             return [value for value in found if self.low <= math.log10(value) <= self.high]
         low, high = (10**self.low, 10**self.high) if self.log else (self.low, self.high)
         unit = 10.0 ** math.floor(math.log10((high - low) / 4))
-        step = next(unit * n for n in (1, 2, 5, 10) if (high - low) / (unit * n) <= 5)
+        step = next(unit * n for n in (1, 2, 5, 10) if (high - low) / (unit * n) <= 6)
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
         return [i * step for i in range(first, last + 1)]
 
