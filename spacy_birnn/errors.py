@@ -345,3 +345,7 @@ class Warnings(metaclass=_WithCodes):
         "'{name}' keeps the attention weights of a document in doc._.birnn_attention, but there is "
         "another extension of that name, which gets them. Give that one another name."
     )
+    W015 = (
+        "Can't write the page of training to '{path}': {reason}. Training goes on without it. Name "
+        "another file with path in [training.logger]. This is reported once."
+    )

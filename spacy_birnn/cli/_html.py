@@ -23,11 +23,15 @@ th, td { padding: .2rem .7rem .2rem 0; border-bottom: 1px solid var(--line); tex
 """
 
 
-def page(title: str, *parts: str, style: str = "") -> str:
-    """A page of parts, which are HTML already, with further rules of style."""
+def page(title: str, *parts: str, style: str = "", refresh: int = 0) -> str:
+    """A page of parts, which are HTML already, with further rules of style.
+
+    refresh (int): Seconds after which the browser reads it again; 0: never.
+    """
+    again = f'<meta http-equiv="refresh" content="{refresh}">' if refresh else ""
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}{style}</style>"
+        f"{again}<title>{escape(title)}</title><style>{STYLE}{style}</style>"
     )
     body = "\n".join((f"<h1>{escape(title)}</h1>", *parts))
     start = f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>'

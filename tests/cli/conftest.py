@@ -3,6 +3,8 @@
 import pytest
 import spacy
 from spacy.language import Language
+from spacy.tokens import DocBin
+from thinc.api import Config
 from typer.testing import CliRunner, Result
 
 import spacy_birnn.cli
@@ -27,6 +29,27 @@ def trained_path(trained, tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("trained") / "model"
     trained.to_disk(path)
     return str(path)
+
+
+@pytest.fixture
+def config_path(nlp, make_examples, tiny_tok2vec, tmp_path) -> str:
+    """A config that trains a tagger for ten steps, and evaluates every second."""
+    DocBin(docs=[eg.y for eg in make_examples(nlp)] * 4).to_disk(tmp_path / "corpus.spacy")
+    reader = {"@readers": "spacy.Corpus.v1", "path": str(tmp_path / "corpus.spacy")}
+    config = {
+        "nlp": {"lang": "xx", "pipeline": ["birnn_tagger"]},
+        "components": {
+            "birnn_tagger": {"factory": "birnn_tagger", "model": {"tok2vec": tiny_tok2vec}}
+        },
+        "corpora": {"train": reader, "dev": reader},
+        "training": {
+            "max_steps": 10,
+            "eval_frequency": 2,
+            "optimizer": {"@optimizers": "Adam.v1", "learn_rate": 0.01},
+        },
+    }
+    Config(config).to_disk(tmp_path / "config.cfg")
+    return str(tmp_path / "config.cfg")
 
 
 @pytest.fixture

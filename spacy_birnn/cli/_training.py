@@ -1,0 +1,93 @@
+"""Training with some settings of a config changed, as `tune` and `learning-curve` do many times."""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Optional
+
+from ._app import fail, say
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from thinc.api import Config
+
+# The name that the training loop's logger has while `train` runs
+LOGGER = "spacy-birnn.while_training"
+
+
+def complete_config(path: Path, overrides: Mapping[str, Any]) -> "Config":
+    """The config of a file with all settings that it has by default. Its variables are kept."""
+    from spacy.util import load_config, load_model_from_config
+
+    if not path.is_file():
+        fail(f"There is no '{path}'", "Name a config, as `spacy init config` writes it.")
+    config = load_config(path, overrides=dict(overrides), interpolate=False)
+    if "training" not in config:
+        fail(f"'{path}' has no section [training]", "Fill it in with `spacy init fill-config`.")
+    return load_model_from_config(config, auto_fill=True).config
+
+
+def initialized(config: "Config") -> "Language":
+    """The pipeline of a config, initialized with its training data. The command ends if that does
+    not work, as training would not either."""
+    from spacy.training.initialize import init_nlp
+
+    say("Initializing the pipeline with the training data")
+    try:
+        return init_nlp(config)
+    except Exception as error:  # whatever it is, it would end training
+        fail("Training would fail", f"{type(error).__name__}: {error}")
+
+
+def settings_of(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted names of all settings of a config, and of its sections, with their values."""
+    for name, value in config.items():
+        yield f"{prefix}{name}", value
+        if isinstance(value, dict):
+            yield from settings_of(value, f"{prefix}{name}.")
+
+
+def with_settings(config: "Config", settings: Mapping[str, Any]) -> "Config":
+    """A copy of a config with the values of some settings, by dotted names of what it has."""
+    found = config.copy()
+    for dotted, value in settings.items():
+        *sections, name = dotted.split(".")
+        section: Any = found
+        for part in sections:
+            section = section[part]
+        section[name] = value
+    return found
+
+
+def train(
+    config: "Config", label: str, evaluated: Optional[Callable[[int, float], None]] = None
+) -> float:
+    """Train a pipeline that is not kept, with a progress bar on standard error.
+
+    config (Config): A complete config. Its logger is not used.
+    label (str): What stands before the bar.
+    evaluated (Optional[Callable[[int, float], None]]): Called with the step and the score (of
+        [training.score_weights]) of each evaluation. What it raises ends training.
+    RETURNS (float): The best score.
+    """
+    import tqdm
+    from spacy.training import loop
+    from spacy.training.initialize import init_nlp
+    from spacy.util import registry
+
+    scores: list[float] = []
+    total = config.interpolate()["training"]["max_steps"] or None
+    with tqdm.tqdm(total=total, desc=label, unit=" steps", leave=False, disable=None) as bar:
+
+        def log_step(info: Optional[dict[str, Any]]) -> None:
+            bar.update()
+            if info is not None:
+                scores.append(float(info["score"]))
+                bar.set_postfix_str(f"score {scores[-1]:.4f}, best {max(scores):.4f}")
+                if evaluated is not None:
+                    evaluated(info["step"], scores[-1])
+
+        logger = {"@loggers": LOGGER}
+        registry.loggers.register(LOGGER, func=lambda: lambda *_: (log_step, lambda: None))
+        nlp = init_nlp(with_settings(config, {"training.logger": logger}))
+        loop.train(nlp, stdout=io.StringIO(), stderr=io.StringIO())
+    return max(scores)
