@@ -284,7 +284,7 @@ def test_from_the_candidates_follow_the_entities_of_any_threshold(random_ner, sc
     assert [ids(doc) for doc in docs] == before and found[2] == []
     assert len(found[1]) > len(spans(nlp(docs[1].copy())))
     n_different = set()
-    for threshold in np.linspace(0, 1, 201).tolist():
+    for threshold in np.linspace(0, 1, 41).tolist():
         ner.threshold = threshold
         for doc, candidates in zip(docs, found):
             chosen = {(ent.start, ent.end, ent.label_) for ent in doc.ents}
