@@ -14,6 +14,8 @@ from . import (  # noqa: F401
     learning_curve,
     trace,
     tune,
+    serve,
+    trace,
 )
 from ._app import app
 

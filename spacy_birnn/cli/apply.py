@@ -219,12 +219,9 @@ class JsonLines:
 
     def line_of(self, doc: "Doc", fields: Dict[str, Any]) -> str:
         """The line of OUT.part for a document, without a line break."""
-        from ..pipeline.confidence import get_confidence
+        from ..pipeline.confidence import to_json
 
-        found = doc.to_json()
-        for ent, entry in zip(doc.ents, found.get("ents", [])):
-            entry.update(text=ent.text, confidence=get_confidence(ent))
-        return json.dumps({**fields, **found}, ensure_ascii=False)
+        return json.dumps({**fields, **to_json(doc)}, ensure_ascii=False)
 
     def text_of(self, line: str) -> str:
         """The text that a line of OUT.part is of."""

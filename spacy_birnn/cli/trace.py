@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, List, NamedTuple, Optional, cast
+from typing import TYPE_CHECKING, Annotated, List, Optional
 
 import numpy as np
 import typer
@@ -11,42 +11,14 @@ from ._app import Force, check_output, command, fail, load_pipeline, replacing, 
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from spacy.language import Language
 
-# Words of the longest text that a picture has room for
-LONGEST = 100
+    from ..tracing import Trace
+
 FORMATS = {".png": "png", ".svg": "svg"}
 TITLES = {
     "forward": "Forward states: read from left to right",
     "backward": "Backward states: read from right to left",
 }
-
-
-class Trace(NamedTuple):
-    """The states of one direction of an encoder's top layer along a text.
-
-    direction (str): "forward" or "backward".
-    words (List[str]): The tokens.
-    states (np.ndarray): Shape (tokens, width).
-    """
-
-    direction: str
-    words: List[str]
-    states: np.ndarray
-
-    @property
-    def norms(self) -> np.ndarray:
-        """The length of each state (Euclidean), shape (tokens,)."""
-        return np.linalg.norm(self.states, axis=1)
-
-    @property
-    def changes(self) -> np.ndarray:
-        """How far each state is from the one that was before it in reading, shape (tokens,). The
-        first one's is its norm: a direction begins at 0."""
-        in_order = self.states if self.direction == "forward" else self.states[::-1]
-        steps = np.diff(in_order, axis=0, prepend=np.zeros_like(in_order[:1]))
-        found = np.linalg.norm(steps, axis=1)
-        return found if self.direction == "forward" else found[::-1]
 
 
 @command("trace", example='trace training/model-best "Ada Lund works at Velotek." -o states.svg')
@@ -72,7 +44,10 @@ def trace_cli(
         import matplotlib
     except ImportError:
         fail("Pictures need matplotlib", 'Install it with: pip install "spacy-birnn[plots]"')
-    traces = trace(load_pipeline(model), text, pipe=pipe)
+    nlp = load_pipeline(model)
+    from ..tracing import trace
+
+    traces = trace(nlp, nlp.make_doc(text), pipe=pipe)
     # Words stay text in an SVG: the font is that of whoever looks at it
     kind = FORMATS[output.suffix.lower()]
     with matplotlib.rc_context({"svg.fonttype": "none"}), replacing(output) as new:
@@ -84,48 +59,7 @@ def trace_cli(
     say(f"Wrote {output}")
 
 
-def trace(nlp: "Language", text: str, *, pipe: Optional[str] = None) -> List[Trace]:
-    """The states of the encoder (`spacy-birnn.BiRNNEncoder.v1`) of a component along a text.
-
-    nlp (Language): The pipeline, trained.
-    text (str): The text, of 1 to 100 tokens.
-    pipe (Optional[str]): The component's name. None takes the first that has an encoder.
-    RETURNS (List[Trace]): One for each direction, forward first.
-    RAISES (ValueError): If there is no such encoder, or the text has no tokens or too many.
-    """
-    from ..models.encoder import recorded_states
-
-    encoders = {name: found for name, p in nlp.pipeline if (found := _encoder_of(p)) is not None}
-    name = next(iter(encoders), "") if pipe is None else pipe
-    if name not in encoders:
-        have = ", ".join(encoders) or "none"
-        where = "The pipeline" if pipe is None else f"'{pipe}'"
-        raise ValueError(f"{where} has no recurrent encoder. Components that have one: {have}.")
-    doc = nlp.make_doc(text)
-    if not 1 <= len(doc) <= LONGEST:
-        raise ValueError(
-            f"The text has {len(doc)} words, but a picture has room for 1 to {LONGEST}."
-        )
-    for earlier, component in nlp.pipeline:
-        if earlier == name:
-            break
-        doc = component(doc)
-    encoder = encoders[name]
-    with recorded_states(encoder) as recorded:
-        nlp.get_pipe(name).predict([doc])  # type: ignore[attr-defined]
-    direction = encoder.shims[0].settings["direction"]
-    directions = ["forward", "backward"] if direction == "both" else [direction]
-    words = [token.text for token in doc]
-    states = cast(np.ndarray, recorded[0])
-    return [Trace(d, words, part) for d, part in zip(directions, states)]
-
-
-def _encoder_of(pipe: Any) -> Any:
-    nodes = pipe.model.walk() if hasattr(pipe, "model") else ()
-    return next((node for node in nodes if node.name == "birnn_encoder"), None)
-
-
-def draw(traces: List[Trace]) -> "Figure":
+def draw(traces: "List[Trace]") -> "Figure":
     """A picture of traces of the same text, side by side."""
     from matplotlib.figure import Figure
 

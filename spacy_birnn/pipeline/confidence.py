@@ -41,6 +41,17 @@ def set_confidence(doc: Doc, ents: Iterable[Span], values: Iterable[Optional[flo
     data.update((_key(ent), {ent.label_: v}) for ent, v in zip(ents, values) if v is not None)
 
 
+def to_json(doc: Doc) -> Dict[str, Any]:
+    """`Doc.to_json` with the text and the confidence of each entity.
+
+    doc (Doc): The document.
+    """
+    found = doc.to_json()
+    for ent, entry in zip(doc.ents, found.get("ents", [])):
+        entry.update(text=ent.text, confidence=get_confidence(ent))
+    return found
+
+
 def register_extensions() -> List[str]:
     """Make `ent._.confidence` and `doc._.confidence` (that of each of doc.ents, in their order)
     available. An extension of this name that is there already is left alone.

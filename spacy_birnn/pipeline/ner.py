@@ -26,7 +26,7 @@ from thinc.api import Model, Optimizer
 
 from .. import crf
 from ..checks import check_choice, check_flag, check_probability
-from ..crf import Chain, SequenceScores
+from ..crf import Chain, Posterior, SequenceScores
 from ..errors import BirnnError, Errors, Warnings
 from .base import Setting
 from .calibration import Decisions, Evidence
@@ -34,7 +34,7 @@ from .confidence import get_confidence, register_extensions, set_confidence
 from .fitting import best_threshold, calibrated, fit_beta, uncalibrated
 from .labels import EntitySpan, Scheme
 from .sequence import CRF_MODEL, SequenceLabeller
-from .spans import DocChain
+from .spans import DocChain, first_disjoint
 
 # A lower threshold would look at very many spans, none of which is likely
 LOWEST_THRESHOLD = 0.01
@@ -370,21 +370,10 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             if not cfg["confidence"]:
                 return [Entities(spans, None) for spans in found]
         posterior = crf.posterior(scores, allowed)
-        chain = cast(Chain, posterior.chain)
-        sequences = [
-            DocChain(chain, scheme, end - length, length)
-            for end, length in zip(ends.tolist(), scores.lengths.tolist())
-        ]
+        sequences = self._sequences(scores, posterior)
         if thresholds is not None:
-            # An entity is at most as probable as its first tag: few rows are worth a look
-            opening = np.array(scheme.tags_with("BU"), dtype="int64")
-            opened = (opening - 1) // len(scheme.prefixes)
-            rows, places = np.nonzero(posterior.marginals[:, opening] >= thresholds[opened])
-            openings: List[Set[Tuple[int, int]]] = [set() for _ in sequences]
-            owners = np.searchsorted(ends, rows, side="right")
-            for owner, row, label in zip(owners.tolist(), rows.tolist(), opened[places].tolist()):
-                openings[owner].add((row, label))
-            found = [s.probable(begun, thresholds) for s, begun in zip(sequences, openings)]
+            candidates = self._candidates(sequences, posterior, thresholds)
+            found = [first_disjoint(span for _, span in own) for own in candidates]
         probabilities = [
             [sequence.probability(span) for span in spans]
             for sequence, spans in zip(sequences, found)
@@ -393,6 +382,28 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             Entities(spans, calibrated(values, cfg["confidence_map"]).tolist())
             for spans, values in zip(found, probabilities)
         ]
+
+    def _sequences(self, scores: SequenceScores, posterior: Posterior) -> List[DocChain]:
+        chain = cast(Chain, posterior.chain)
+        offsets = np.cumsum(scores.lengths) - scores.lengths
+        pairs = zip(offsets.tolist(), scores.lengths.tolist())
+        return [DocChain(chain, self.scheme, offset, length) for offset, length in pairs]
+
+    def _candidates(
+        self, sequences: List[DocChain], posterior: Posterior, thresholds: np.ndarray
+    ) -> List[List[Tuple[float, EntitySpan]]]:
+        """For each document what `DocChain.candidates` says."""
+        scheme = self.scheme
+        # An entity is at most as probable as its first tag: few rows are worth a look
+        opening = np.array(scheme.tags_with("BU"), dtype="int64")
+        opened = (opening - 1) // len(scheme.prefixes)
+        rows, places = np.nonzero(posterior.marginals[:, opening] >= thresholds[opened])
+        openings: List[Set[Tuple[int, int]]] = [set() for _ in sequences]
+        ends = [sequence.offset + sequence.length for sequence in sequences]
+        owners = np.searchsorted(ends, rows, side="right")
+        for owner, row, label in zip(owners.tolist(), rows.tolist(), opened[places].tolist()):
+            openings[owner].add((row, label))
+        return [s.candidates(begun, thresholds) for s, begun in zip(sequences, openings)]
 
     def _thresholds(self, cfg: Dict[str, Any]) -> Optional[np.ndarray]:
         """The least probability of an entity of each label, shape (labels,). None: the entities are
@@ -496,6 +507,35 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         exact = np.array([sequence.probability(s) if s.start < s.end else 0.0 for s in wanted])
         confidence = calibrated(exact, self.cfg["confidence_map"])
         return np.where(exact > 0, confidence, 0.0).tolist()
+
+    def candidates(self, docs: Iterable[Doc]) -> List[List[Tuple[Span, float]]]:
+        """All spans that are an entity with a probability of at least 0.01, which may overlap. The
+        documents are not modified.
+
+        With a threshold the component sets, of those with at least that confidence, the first of
+        each that overlap. So what it would set with any threshold can be told from them. Entities
+        that are set already stand, and those whose label the component has are among them.
+
+        docs (Iterable[Doc]): Documents that have been through the pipeline up to this component.
+        RETURNS (List[List[Tuple[Span, float]]]): For each document the spans, the most probable
+            first, each with its confidence.
+        RAISES (ValueError): E007 for a single document, E010 before initialization.
+        """
+        self._check_ready()
+        docs = self._listed(docs)
+        if not docs:
+            return []
+        scores = self._scores(docs)
+        posterior = crf.posterior(scores, self.allowed_mask(docs))
+        least = np.full(len(self.labels), LOWEST_THRESHOLD)
+        found = self._candidates(self._sequences(scores, posterior), posterior, least)
+        result = []
+        for doc, own in zip(docs, found):
+            values = np.array([probability for probability, _ in own])
+            confidence = calibrated(values, self.cfg["confidence_map"]).tolist()
+            spans = (Span(doc, s.start, s.end, self.labels[s.label]) for _, s in own)
+            result.append(list(zip(spans, confidence)))
+        return result
 
     def _entity_span(self, doc: Doc, span: Span) -> EntitySpan:
         if not isinstance(span, Span):

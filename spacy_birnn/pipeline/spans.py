@@ -1,7 +1,7 @@
 """What a chain of tags says of the entities of a document: how probable each is, and which are
 probable enough."""
 
-from typing import List, NamedTuple, Set, Tuple
+from typing import Iterable, List, NamedTuple, Set, Tuple
 
 import numpy as np
 
@@ -30,13 +30,13 @@ class DocChain(NamedTuple):
         labelled = LabelledSpan(self.offset + span.start, self.scheme.encode(span), then)
         return crf.span_marginal(self.chain, labelled)
 
-    def probable(self, openings: Set[Tuple[int, int]], thresholds: np.ndarray) -> List[EntitySpan]:
-        """The entities with at least the probability that their label needs, in order; of those
-        that overlap the most probable. They begin at the given rows of the batch, with the given
-        labels."""
-        if not openings:
-            return []
-        candidates = []
+    def candidates(
+        self, openings: Set[Tuple[int, int]], thresholds: np.ndarray
+    ) -> List[Tuple[float, EntitySpan]]:
+        """The entities with at least the probability that their label needs, which may overlap,
+        each with its probability; the most probable first. They begin at the given rows of the
+        batch, with the given labels."""
+        found = []
         for row, label in openings:
             start, then, threshold = row - self.offset, self.scheme.after(label), thresholds[label]
             # The tokens of an entity that goes on after them: no longer one is more probable
@@ -46,19 +46,26 @@ class DocChain(NamedTuple):
                 follows = then if end < self.length else None
                 probability = crf.prefix_marginal(self.chain, whole, follows)
                 if probability >= threshold:
-                    candidates.append((probability, EntitySpan(start, end, label)))
+                    found.append((probability, EntitySpan(start, end, label)))
                 unfinished = self._extend(unfinished, row, label, last=False)
                 if crf.prefix_marginal(self.chain, unfinished) < threshold:
                     break
-        chosen: List[EntitySpan] = []
-        taken = np.zeros(self.length, dtype=bool)
-        for _, span in sorted(candidates, key=lambda pair: (-pair[0], pair[1])):
-            if not taken[span.start : span.end].any():
-                chosen.append(span)
-                taken[span.start : span.end] = True
-        return sorted(chosen)
+        return sorted(found, key=lambda pair: (-pair[0], pair[1]))
 
     def _extend(self, prefix: Prefix, row: int, label: int, *, last: bool) -> Prefix:
         """The entity that begins in the row, with one token more."""
         tag = self.scheme.tag_at(prefix.end - row, label, last=last)
         return crf.extend(self.chain, prefix, tag)
+
+
+def first_disjoint(spans: Iterable[EntitySpan]) -> List[EntitySpan]:
+    """Of spans that overlap the one that comes first; those that are left in the order of the
+    document."""
+    chosen: List[EntitySpan] = []
+    taken: Set[int] = set()
+    for span in spans:
+        tokens = range(span.start, span.end)
+        if taken.isdisjoint(tokens):
+            chosen.append(span)
+            taken.update(tokens)
+    return sorted(chosen)

@@ -240,7 +240,7 @@ def test_the_steps_for_a_long_entity_are_proportional_to_its_length(scheme):
         chain = crf.posterior(scores).chain
         chain.move = Counted(chain.move)
         sequence = DocChain(chain, scheme, 0, n)
-        (span,) = sequence.probable({(0, 0)}, np.array([0.3]))
+        ((_, span),) = sequence.candidates({(0, 0)}, np.array([0.3]))
         steps.append(chain.move.n_read)
     assert (span.start, span.label) == (0, 0) and span.end >= n - 1
     assert steps[2] - steps[1] == 2 * (steps[1] - steps[0]) > 0
@@ -270,6 +270,40 @@ def test_the_lowest_threshold_is_one_in_a_hundred(random_ner):
     assert expected
     for pipeline in (lowest, zero):
         assert spans(pipeline(Doc(pipeline.vocab, words=words))) == expected
+
+
+@pytest.mark.parametrize("beta", [None, [0.7, 1.3, 0.4]])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_from_the_candidates_follow_the_entities_of_any_threshold(random_ner, scheme, beta):
+    nlp = random_ner(scale=0.5, scheme=scheme)
+    ner = nlp.get_pipe("birnn_ner")
+    ner.confidence_map = beta
+    docs = [preset_document(nlp), Doc(nlp.vocab, words=random_words(30)), Doc(nlp.vocab, words=[])]
+    before = [ids(doc) for doc in docs]
+    found = ner.candidates(docs)
+    assert [ids(doc) for doc in docs] == before and found[2] == []
+    assert len(found[1]) > len(spans(nlp(docs[1].copy())))
+    n_different = set()
+    for threshold in np.linspace(0, 1, 41).tolist():
+        ner.threshold = threshold
+        for doc, candidates in zip(docs, found):
+            chosen = {(ent.start, ent.end, ent.label_) for ent in doc.ents}
+            taken = {i for start, end, _ in chosen for i in range(start, end)}
+            for span, confidence in candidates:
+                tokens = range(span.start, span.end)
+                if confidence >= threshold and taken.isdisjoint(tokens):
+                    chosen.add((span.start, span.end, span.label_))
+                    taken.update(tokens)
+            own = ner(doc.copy())
+            assert spans(own) == sorted(chosen)
+            n_different.add(len(chosen))
+            values = {(s.start, s.end, s.label_): value for s, value in candidates}
+            for ent in own.ents if not doc.ents else ():
+                same = values[ent.start, ent.end, ent.label_]
+                assert ent._.confidence == pytest.approx(same, abs=1e-5)
+    assert len(n_different) > 5
+    with pytest.raises(ValueError, match="BIRNN-E007"):
+        ner.candidates(docs[0])
 
 
 @pytest.mark.parametrize("threshold", [-0.5, 1.5])
