@@ -12,10 +12,9 @@ from . import (  # noqa: F401
     explain,
     info,
     learning_curve,
-    trace,
-    tune,
     serve,
     trace,
+    tune,
 )
 from ._app import app
 
