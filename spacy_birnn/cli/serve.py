@@ -28,7 +28,7 @@ def serve_cli(
     ] = 8000,
     max_chars: Annotated[
         int, typer.Option(min=1, help="Characters of a request, of all its texts together")
-    ] = 100_000,
+    ] = 20_000,
     max_texts: Annotated[int, typer.Option(min=1, help="Texts of a request")] = 256,
     max_requests: Annotated[int, typer.Option(min=1, help="Requests at once")] = 256,
     max_waiting: Annotated[

@@ -56,7 +56,7 @@ class Limits(NamedTuple):
     batch_size (int): Texts that the pipeline gets at once.
     """
 
-    max_chars: int = 100_000
+    max_chars: int = 20_000
     max_texts: int = 256
     max_requests: int = 256
     max_waiting: int = 1024
