@@ -55,7 +55,7 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     if source.suffix == ".md":
         markdown = LINK.sub(link, markdown)
         markdown = FORMULA.sub(formula, markdown)
-        markdown = INLINE.sub(lambda found: convert(found[1]), markdown)
+        markdown = INLINE.sub(lambda found: f"<span>{convert(found[1])}</span>", markdown)
     return markdown
 
 

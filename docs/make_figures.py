@@ -186,7 +186,7 @@ def front() -> Figure:
         axes.set_xlim(0, 1)
         axes.set_ylim(2.6, -0.6)
         axes.tick_params(length=0)
-        axes.set_title(text, loc="left", x=-0.28, weight="bold", size=10.5)
+        axes.set_title(text, loc="left", x=-0.26, weight="bold", size=10.5)
         if text == PAIR[0]:
             axes.set_xticks([])
             axes.legend(

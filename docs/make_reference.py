@@ -39,8 +39,6 @@ Call each command as `python -m spacy birnn COMMAND` or `spacy-birnn COMMAND`. T
 output, as JSON with `--json`. Messages and progress go to standard error. The exit code is 0, or 1
 where a command failed, or 2 where it was called wrongly. {WRITTEN_BY}
 """
-# In a cell of a table
-PIPE = chr(92) + "|"
 # The groups of entry points that a config can name, in the order of the page
 GROUPS = {
     "spacy_factories": "Components",
@@ -220,9 +218,13 @@ def table(
     lines = [f"| {head} | type | default | |", "| --- | --- | --- | --- |"]
     for name, default in defaults.items():
         kind, text = entries[name]
-        cells = [f"`{name}`", f"`{kind}`", written(default), " ".join(text.split())]
-        lines.append(f"| {' | '.join(cell.replace('|', PIPE) for cell in cells)} |")
+        lines.append(row(f"`{name}`", f"`{kind}`", written(default), " ".join(text.split())))
     return "\n".join(lines)
+
+
+def row(*cells: str) -> str:
+    """A row of a table, in which a bar would begin another cell."""
+    return f"| {' | '.join(cell.replace('|', ' or ') for cell in cells)} |"
 
 
 def written(default: Any) -> str:
@@ -249,20 +251,16 @@ def commands_page() -> str:
             if parameter.param_type_name == "argument":
                 shown = parameter.metavar or parameter.name.upper()
                 usage.append(shown if parameter.required else f"[{shown}]")
-                rows.append((shown, text, ""))
+                rows.append(row(f"`{shown}`", text, ""))
             else:
                 is_set = not (parameter.is_flag or parameter.default in (None, (), []))
                 default = f"`{parameter.default}`" if is_set else ""
-                rows.append((", ".join(parameter.opts), text, default))
-        lines = [
-            f"| {' | '.join(cell.replace('|', PIPE) for cell in (f'`{shown}`', text, default))} |"
-            for shown, text, default in rows
-        ]
+                rows.append(row(f"`{', '.join(parameter.opts)}`", text, default))
         parts += [
             f"## `{name}`",
             f"```text\n{' '.join(usage)}\n```",
             inspect.cleandoc(command.help),
-            "\n".join(["| argument | | default |", "| --- | --- | --- |", *lines]),
+            "\n".join(["| argument | | default |", "| --- | --- | --- |", *rows]),
             f"{command.epilog.replace(': ', ': `', 1)}`",
         ]
     return joined(parts)
