@@ -34,7 +34,7 @@ def on_files(files: Any, config: Any) -> Any:
         if DOCS not in path.parents:
             text = path.read_text(encoding="utf8")
             if path.suffix != ".md":
-                language = {".cfg": "ini", ".py": "python"}.get(path.suffix, "text")
+                language = {".cfg": "ini", ".py": "python", ".yml": "yaml"}.get(path.suffix, "text")
                 text = f"# {path.relative_to(ROOT)}\n\n```{language}\n{text}```\n"
             files.append(File.generated(config, uri, content=text))
     return files
@@ -46,7 +46,7 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 
     def link(found: "re.Match[str]") -> str:
         target = (source.parent / found[0]).resolve()
-        return os.path.relpath(uri_of(target), here) if target.exists() else found[0]
+        return os.path.relpath(uri_of(target), here)
 
     def formula(found: "re.Match[str]") -> str:
         mathml = convert(found[1], display="block").replace("\n", " ")

@@ -152,7 +152,7 @@ def front() -> Figure:
     """What a word is, with the whole text and with a part of it."""
     nlp = trained(MANY)[0]
     ner: Any = nlp.get_pipe("ner")
-    figure = Figure(figsize=(9.6, 4.6), layout="constrained")
+    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
     labels, colors = ("PERSON", "GPE"), (BLUE, ORANGE)
     for axes, text in zip(figure.subplots(2, 1), PAIR):
         doc = nlp(text)
@@ -186,7 +186,7 @@ def front() -> Figure:
         axes.set_xlim(0, 1)
         axes.set_ylim(2.6, -0.6)
         axes.tick_params(length=0)
-        axes.set_title(text, loc="left", x=-0.26, weight="bold", size=10.5)
+        axes.set_title(text, loc="left", x=-0.38, weight="bold", size=10.5)
         if text == PAIR[0]:
             axes.set_xticks([])
             axes.legend(
@@ -198,7 +198,7 @@ def front() -> Figure:
             )
         else:
             axes.set_xlabel(
-                "confidence that Dorgumond is a PERSON, or a place (GPE), where the model reads"
+                "confidence that Dorgumond is a person, or a place (GPE)"
             )
     return figure
 

@@ -223,7 +223,7 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf8")):
         name, _, anchor = target.partition("#")
         path = page.parent / name if name else page
-        assert path.exists(), target
+        assert path.is_file(), target
         if anchor:
             headings = re.findall(r"(?m)^#+ (.+)$", path.read_text(encoding="utf8"))
             slugs = [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings]
