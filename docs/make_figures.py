@@ -197,9 +197,7 @@ def front() -> Figure:
                 handlelength=1,
             )
         else:
-            axes.set_xlabel(
-                "confidence that Dorgumond is a person, or a place (GPE)"
-            )
+            axes.set_xlabel("confidence that Dorgumond is a person, or a place (GPE)")
     return figure
 
 

@@ -162,7 +162,7 @@ def test_code_runs(page, given, tmp_path, monkeypatch):
                 with contextlib.redirect_stdout(printed):
                     exec(compile(text, str(page), "exec"), names)
             elif language == "bash":
-                for line in text.splitlines():
+                for line in text.replace("\\\n", " ").splitlines():
                     run(shlex.split(line))
             elif language == "ini":
                 # The sections around a block
