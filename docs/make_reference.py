@@ -204,7 +204,10 @@ def importable(name: str, target: Any) -> List[str]:
         parts.append(table("argument", found.entries, defaults, where=name))
     if "RETURNS" in found.entries:
         kind, text = found.entries["RETURNS"]
-        parts.append(f"Returns `{kind}`: {text}")
+        first, _, more = text.partition("\n\n")
+        parts.append(f"Returns `{kind}`: {first}")
+        # What stands in columns stays as it is
+        parts.append(f"```text\n{more}\n```" if more else "")
     return [*parts, raised(found.entries)]
 
 
@@ -212,13 +215,14 @@ def table(
     head: str, entries: Dict[str, Tuple[str, str]], defaults: Dict[str, Any], *, where: str
 ) -> str:
     """A table of arguments: the name, the type, the default where there is one, the description."""
+    write = as_in_config if head == "setting" else as_in_python
     missing = defaults.keys() - entries.keys()
     if missing:
         raise ValueError(f"The docstring of {where} does not say what {sorted(missing)} are")
     lines = [f"| {head} | type | default | |", "| --- | --- | --- | --- |"]
     for name, default in defaults.items():
         kind, text = entries[name]
-        lines.append(row(f"`{name}`", f"`{kind}`", written(default), " ".join(text.split())))
+        lines.append(row(f"`{name}`", f"`{kind}`", write(default), " ".join(text.split())))
     return "\n".join(lines)
 
 
@@ -227,13 +231,18 @@ def row(*cells: str) -> str:
     return f"| {' | '.join(cell.replace('|', ' or ') for cell in cells)} |"
 
 
-def written(default: Any) -> str:
+def as_in_config(default: Any) -> str:
     """A default as a config writes it."""
     if default is inspect.Parameter.empty:
         return ""
     if isinstance(default, dict):
         return next(f"`{value}`" for key, value in default.items() if key.startswith("@"))
     return f"`{json.dumps(default)}`"
+
+
+def as_in_python(default: Any) -> str:
+    """A default as Python writes it."""
+    return "" if default is inspect.Parameter.empty else f"`{default!r}`"
 
 
 def raised(entries: Dict[str, Tuple[str, str]]) -> str:
