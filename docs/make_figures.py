@@ -304,10 +304,8 @@ def marginals() -> Figure:
     ner: Any = nlp.get_pipe("ner")
     docs = [nlp.make_doc(eg.text) for eg in examples(nlp, "test")]
     # The short text that it is the least sure of
-    doc = max(
-        (doc for doc in docs if 5 <= len(doc) <= 9),
-        key=lambda doc: ner.k_best([doc], 1)[0][0][1] * -1,
-    )
+    short = [doc for doc in docs if 5 <= len(doc) <= 9]
+    doc = min(short, key=lambda doc: ner.k_best([doc], 1)[0][0][1])
     scores = ner._scores([doc])
     found = crf.posterior(scores, ner.allowed_mask([doc])).marginals
     shown = [i for i, name in enumerate(ner.tag_names) if name == "O" or name[0] in "BLU"]
