@@ -24,7 +24,13 @@ MISSING = (None, 0, "")
 
 
 class Counts(NamedTuple):
-    """How many of some things are predicted, annotated, and both."""
+    """How many of some things are predicted, annotated, and both, and the scores that follow: `p`,
+    `r` and `f`.
+
+    right (int): Those that are predicted as they are annotated.
+    predicted (int): All that are predicted.
+    annotated (int): All that are annotated.
+    """
 
     right: int
     predicted: int
@@ -292,9 +298,10 @@ def randomisation_test(
     how often would their F1 differ as much as it does? In each trial every document's results
     change sides with probability 0.5.
 
-    first (np.ndarray), second (np.ndarray): Of the two, as `document_counts` gives them, for the
-        same documents.
+    first (np.ndarray): Of the first system, as `document_counts` gives them.
+    second (np.ndarray): Of the second one, for the same documents.
     trials (int): How many, at least 1.
+    seed (int): Of the random numbers.
     RETURNS (Tuple[float, float]): The difference of the F1 (first - second), and the probability of
         one as large, (n + 1) / (trials + 1) where n trials have one.
     """

@@ -50,8 +50,8 @@ def build_pretrain_bilm(
         the reader, such as 500.
     n_characters (int): Of "characters" the number of bytes, from the beginning and the end of the
         word in turn. Recommended: 4 to 8.
-    RETURNS (Callable[[Vocab, Model], Model]): Makes the model to train from a tok2vec. RAISES
-        (ValueError): E050 to E052 if the tok2vec does not fit.
+    RETURNS (Callable[[Vocab, Model], Model]): Makes the model to train from a tok2vec, and refuses
+        one that does not fit (E050 to E052).
     RAISES (ValueError): E001 for impossible settings.
     """
     where = "spacy-birnn.PretrainBiLM.v1"

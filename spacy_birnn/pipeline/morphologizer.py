@@ -51,7 +51,19 @@ def make_birnn_morphologizer(
 
 class BiRNNMorphologizer(TokenLabeller, Morphologizer):
     """Sets `token.morph` and `token.pos`. Labels, settings and annotation are those of spaCy's
-    `Morphologizer`; the model and the loss are our own."""
+    `Morphologizer`; the model and the loss are our own.
+
+    vocab (Vocab): The shared vocabulary.
+    model (Model): The model, `spacy-birnn.SequenceTagger.v1`.
+    name (str): The component's name.
+    overwrite (bool): Whether to replace what is already set.
+    extend (bool): Whether to keep features that are already set and add others to them. With
+        `overwrite` as well, a feature that is predicted replaces one of the same name.
+    label_smoothing (float): Share of the probability that training gives to the other labels. Needs
+        the output "softmax". Recommended: 0.0 to 0.2.
+    scorer (Optional[Callable]): The scoring method.
+    RAISES (ValueError): E001, E004, E005 for impossible settings.
+    """
 
     overwrite = Setting(check_flag)
     extend = Setting(check_flag)

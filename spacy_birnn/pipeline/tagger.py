@@ -48,7 +48,19 @@ def make_birnn_tagger(
 
 class BiRNNTagger(TokenLabeller, Tagger):
     """Sets `token.tag`. Labels, settings and annotation are those of spaCy's `Tagger`; the model
-    and the loss are our own."""
+    and the loss are our own.
+
+    vocab (Vocab): The shared vocabulary.
+    model (Model): The model, `spacy-birnn.SequenceTagger.v1`.
+    name (str): The component's name.
+    overwrite (bool): Whether to replace tags that are already set.
+    neg_prefix (str): What a tag of the annotation begins with that is known to be wrong, such as
+        `!NN`: training moves the model away from that tag. Empty for none.
+    label_smoothing (float): Share of the probability that training gives to the other tags. Needs
+        the output "softmax". Recommended: 0.0 to 0.2.
+    scorer (Optional[Callable]): The scoring method.
+    RAISES (ValueError): E001, E004, E005 for impossible settings.
+    """
 
     overwrite = Setting(check_flag)
     neg_prefix = Setting(check_text)

@@ -74,7 +74,7 @@ def make_birnn_textcat(
     attention: bool,
     scorer: Optional[Callable],
 ) -> "BiRNNTextCategorizer":
-    """Construct a classifier with exclusive classes. See `BiRNNTextCategorizer`."""
+    """Construct a classifier with exclusive classes. See `TextClassifier`."""
     return BiRNNTextCategorizer(
         nlp.vocab,
         model,
@@ -107,7 +107,7 @@ def make_birnn_textcat_multilabel(
     attention: bool,
     scorer: Optional[Callable],
 ) -> "BiRNNMultiLabelTextCategorizer":
-    """Construct a classifier with independent classes. See `BiRNNTextCategorizer`."""
+    """Construct a classifier with independent classes. See `TextClassifier`."""
     return BiRNNMultiLabelTextCategorizer(
         nlp.vocab,
         model,
@@ -141,7 +141,22 @@ class TextClassifier(BiRNNPipe):
     (documents, labels). A subclass says what it takes from the annotation (`annotation`,
     `is_known`, `weights`), and what the logits stand for (`probabilities`, `given`, `divergence`,
     `decisions`; `n_outcomes`, of which one is right). For what these are see
-    `BiRNNTextCategorizer`."""
+    `BiRNNTextCategorizer`.
+
+    vocab (Vocab): The shared vocabulary.
+    model (Model): The model, `spacy-birnn.TextClassifier.v1`.
+    name (str): The component's name.
+    threshold (float): From which probability on the scorer counts a label as predicted. Where
+        classes are exclusive it plays no role, as in spaCy: the most probable one counts.
+    class_weights (Optional[Dict[str, float]]): How much a document that has a label counts in
+        training, 1 for labels that are not named. Recommended for rare labels: 2 to 10.
+    label_smoothing (float): Share of the probability that training gives to the other outcomes.
+        Recommended: 0.0 to 0.2.
+    attention (bool): Whether to keep how much each token counted in the reading, as
+        `doc._.birnn_attention`. Needs pooling = "attention".
+    scorer (Optional[Callable]): The scoring method.
+    RAISES (ValueError): E001, E031, E033 for impossible settings.
+    """
 
     unfitted = {"temperature": 1.0}
     threshold = Setting(check_probability)
@@ -334,20 +349,6 @@ class BiRNNTextCategorizer(TextClassifier, TextCategorizer):
     """Sets `doc.cats` to the probability of each label, of which exactly one is right (softmax).
     Labels and annotation are those of spaCy's `TextCategorizer`; the model and the loss are our
     own.
-
-    vocab (Vocab): The shared vocabulary.
-    model (Model): The model, `spacy-birnn.TextClassifier.v1`.
-    name (str): The component's name.
-    threshold (float): From which probability on the scorer counts a label as predicted. As in spaCy
-        it plays no role where classes are exclusive: the most probable one is.
-    class_weights (Optional[Dict[str, float]]): How much an example of a label counts in training, 1
-        for those that are not named. Recommended for rare labels: 2 to 10.
-    label_smoothing (float): Share of the probability that training gives to the other labels.
-        Recommended: 0.0 to 0.2.
-    attention (bool): Whether to keep how much each token counted in the reading, as
-        `doc._.birnn_attention`. Needs pooling = "attention".
-    scorer (Optional[Callable]): The scoring method.
-    RAISES (ValueError): E001, E031, E033 for impossible settings.
     """
 
     def initialize(
@@ -433,9 +434,7 @@ class BiRNNTextCategorizer(TextClassifier, TextCategorizer):
 class BiRNNMultiLabelTextCategorizer(TextClassifier, MultiLabel_TextCategorizer):
     """Sets `doc.cats` to the probability of each label, independent of the others (sigmoid). Labels
     and annotation are those of spaCy's `MultiLabel_TextCategorizer`: a label that is not in an
-    example's annotation is missing, not wrong. For the settings see `BiRNNTextCategorizer`;
-    `threshold` tells the scorer from which probability on a label counts as predicted, and
-    `class_weights` how much a document counts that has the label."""
+    example's annotation is missing, not wrong."""
 
     def initialize(  # type: ignore[override]
         self,
