@@ -32,12 +32,15 @@ NOT_RUN = {
     "installs packages": 2,
     "needs the network": 1,
     "needs docker": 1,
+    "runs until it is stopped": 2,
+    "takes hours": 1,
     "needs a path of yours": 1,
     "takes hours and needs the corpora": 9,
 }
 # Trainings end after a few steps of a small model
 SHORT = {
     "train": ["--training.max_steps", "2", "--training.eval_frequency", "2"],
+    "learning-curve": ["--training.max_steps", "2", "--shares", "0.5,1", "--seeds", "1"],
     "pretrain": ["--pretraining.max_epochs", "1", "--pretraining.n_save_every", "null"],
 }
 
