@@ -3,7 +3,7 @@ command. They import what they need when they run, so that `--help` is there at 
 
 from spacy.cli._util import app as spacy_app
 
-from . import apply, calibrate, check, convert, evaluate, explain, info, trace  # noqa: F401
+from . import apply, calibrate, check, convert, evaluate, explain, info, init, trace  # noqa: F401
 from ._app import app
 
 spacy_app.add_typer(app)
