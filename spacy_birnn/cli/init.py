@@ -141,8 +141,13 @@ def make_config(
     from jinja2 import Template
     from spacy.language import DEFAULT_CONFIG_PRETRAIN_PATH
     from spacy.schemas import ConfigSchemaPretrain, ConfigSchemaTraining
-    from spacy.util import load_config, load_config_from_str, load_model_from_config, registry
-    from spacy.util import set_dot_to_object
+    from spacy.util import (
+        load_config,
+        load_config_from_str,
+        load_model_from_config,
+        registry,
+        set_dot_to_object,
+    )
     from thinc.api import Config, ConfigValidationError
 
     template = Template(TEMPLATE.read_text(encoding="utf8"))
