@@ -156,15 +156,6 @@ def test_conlleval_differs_where_annotation_is_missing_or_does_not_align():
     assert count_by_tags([coarse]) == (0, 0, 0)
 
 
-def test_seqeval_agrees_with_the_count_by_tags():
-    seqeval = pytest.importorskip("seqeval.metrics")
-    eg = example([(0, 2, "A"), (3, 4, "B"), (5, 6, "B")], [(0, 1, "A"), (3, 4, "B"), (5, 6, "A")])
-    tags = [iob(eg.reference)], [iob(eg.predicted)]
-    counts = count_by_tags([eg])
-    assert seqeval.f1_score(*tags, mode="strict") == pytest.approx(counts.f)
-    assert seqeval.precision_score(*tags, mode="strict") == pytest.approx(counts.p)
-
-
 def test_the_confusion_adds_up_to_the_counts():
     findings = [
         found
