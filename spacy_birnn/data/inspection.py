@@ -216,8 +216,9 @@ def _characters(parts: Parts, n_rows: Optional[int]) -> Dict[str, Any]:
         for name in others
     }
     by_row: Dict[int, Dict[str, int]] = {}
-    for char, n in known.most_common() if n_rows else ():
-        by_row.setdefault(ord(char) % n_rows, {})[char] = n
+    if n_rows is not None:
+        for char, n in known.most_common():
+            by_row.setdefault(ord(char) % n_rows, {})[char] = n
     shared = [found for found in by_row.values() if len(found) > 1]
     # Where one of them is rare, little is lost
     shared.sort(key=lambda found: -sorted(found.values())[-2])
