@@ -14,6 +14,7 @@ from spacy_birnn.evaluation import (
     count,
     count_by_label,
     count_by_seen,
+    count_by_tags,
     document_counts,
     entity_confusion,
     entity_forms,
@@ -104,6 +105,55 @@ def test_counts_are_those_of_the_scorer():
     for label, counts in by_label.items():
         expected = scores["ents_per_type"][label]
         assert [counts.p, counts.r, counts.f] == pytest.approx([expected[x] for x in "prf"])
+
+
+def chunks(tags):
+    """The chunks of IOB2 tags as conlleval reads them (Tjong Kim Sang and Buchholz 2000): one goes
+    on with I- of the same type, and anything else ends it."""
+    found, start, kind = set(), 0, None
+    for i, tag in enumerate([*tags, "O"]):
+        prefix, _, label = tag.partition("-")
+        if kind is not None and (prefix != "I" or label != kind):
+            found.add((start, i, kind))
+            kind = None
+        if prefix != "O" and kind is None:
+            start, kind = i, label
+    return found
+
+
+def iob(doc):
+    return [f"{t.ent_iob_}-{t.ent_type_}" if t.ent_type_ else "O" for t in doc]
+
+
+def test_conlleval_agrees_where_everything_is_annotated():
+    spans = [(i, j, label) for i in range(8) for j in (i + 1, i + 2) if j < 9 for label in "AB"]
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        sides = []
+        for _ in range(2):
+            ents, end = [], 0
+            for start, stop, label in (spans[i] for i in sorted(rng.choice(len(spans), 6))):
+                if start >= end:
+                    ents.append((start, stop, label))
+                    end = stop
+            sides.append(ents)
+        eg = example(*sides)
+        gold, predicted = chunks(iob(eg.reference)), chunks(iob(eg.predicted))
+        by_tags = count_by_tags([eg])
+        assert by_tags == (len(gold & predicted), len(predicted), len(gold))
+        assert by_tags == count(compare_entities(eg))
+
+
+def test_conlleval_differs_where_annotation_is_missing_or_does_not_align():
+    eg = example([(0, 1, "PER")], [(0, 1, "PER"), (3, 5, "LOC")])
+    eg.reference.set_ents([Span(eg.reference, 0, 1, "PER")], missing=[eg.reference[3:5]])
+    assert count(compare_entities(eg)) == (1, 1, 1)
+    assert count_by_tags([eg]) == (1, 2, 1)
+    gold = Doc(VOCAB, words=["New", "York", "-based"], spaces=[True, False, False])
+    gold.set_ents([Span(gold, 0, 2, "LOC")], default="outside")
+    coarse = Example(Doc(VOCAB, words=["New", "York-based"]), gold)
+    assert count(compare_entities(coarse)) == (0, 0, 1)
+    assert count_by_tags([coarse]) == (0, 0, 0)
 
 
 def test_the_confusion_adds_up_to_the_counts():

@@ -11,6 +11,7 @@ from . import (  # noqa: F401
     evaluate,
     explain,
     info,
+    init,
     learning_curve,
     serve,
     trace,

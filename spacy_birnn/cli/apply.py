@@ -4,6 +4,7 @@ import base64
 import csv
 import json
 import os
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # Of lines that can't be used, those that are named
 SHOWN = 10
+# Of a Parquet file, those that are read or written at a time
+ROWS = 1000
 
 
 class Line(NamedTuple):
@@ -36,9 +39,14 @@ class Line(NamedTuple):
 def apply_cli(
     model: Annotated[str, typer.Argument(help="Pipeline: a directory or a package")],
     data: Annotated[
-        Path, typer.Argument(metavar="IN", help="Texts, UTF-8: .txt (one a line), .jsonl or .csv")
+        Path,
+        typer.Argument(
+            metavar="IN", help="Texts, UTF-8: .txt (one a line), .jsonl, .csv, .tsv or .parquet"
+        ),
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Predictions: .jsonl, .csv or .spacy")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Predictions: .jsonl, .csv, .parquet or .spacy")
+    ],
     text_key: Annotated[
         str, typer.Option("--text-key", "-tk", help="Field or column that has the text")
     ] = "text",
@@ -60,9 +68,9 @@ def apply_cli(
     """Apply a pipeline to a file of texts.
 
     Each text becomes a line of JSON as spaCy's Doc.to_json makes it, with the text and the
-    confidence of each entity beside it, or a row of a CSV file with the same columns, in which
-    lists are JSON. What stands beside a text in the input is kept, unless a prediction has its
-    name. A .spacy file has the documents alone.
+    confidence of each entity beside it, or a row of a Parquet or CSV file with the same columns;
+    in CSV lists are JSON. What stands beside a text in the input is kept, unless a prediction has
+    its name. A .spacy file has the documents alone. Parquet needs spacy-birnn[parquet].
 
     Until all is done the output is in OUT.part. A run that was stopped goes on there with --resume,
     given the same pipeline and input.
@@ -73,6 +81,8 @@ def apply_cli(
         fail(f"Can't write '{out}'", f"Its name must end in one of: {', '.join(FORMATS)}")
     if not data.is_file():
         fail(f"There is no file '{data}'")
+    if ".parquet" in (data.suffix.lower(), out.suffix.lower()):
+        _check_pyarrow()
     check_output(out, force=force)
     if out.is_dir() or (out.exists() and out.samefile(data)):
         fail(f"Can't write to '{out}'", "It is a directory, or the input. Name another path.")
@@ -119,15 +129,14 @@ def apply_cli(
 def read_lines(path: Path, text_key: str, *, max_length: int) -> Iterator[Line]:
     """The inputs in a file of texts.
 
-    path (Path): A .txt, .jsonl or .csv file, in UTF-8. Lines without anything in them are no inputs
-        but in .txt, where they are empty texts.
+    path (Path): A .txt, .jsonl, .csv or .tsv file, in UTF-8, or .parquet, where a line is a row.
+        Lines without anything in them are no inputs but in .txt, where they are empty texts.
     text_key (str): The field or column that has the text.
     max_length (int): Characters of the longest text that can be used.
-    RAISES (ValueError): If a CSV file has no column of this name.
+    RAISES (ValueError): If a table has no column of this name, or is no table.
     """
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        for line in READERS[path.suffix.lower()](file, text_key):
-            yield line if line.fault else _checked(line, max_length)
+    for line in READERS[path.suffix.lower()](path, text_key):
+        yield line if line.fault else _checked(line, max_length)
 
 
 def _checked(line: Line, max_length: int) -> Line:
@@ -145,13 +154,18 @@ def _checked(line: Line, max_length: int) -> Line:
     return line
 
 
-def _read_txt(file: Any, text_key: str) -> Iterator[Line]:
-    for number, line in enumerate(file, start=1):
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        yield from file
+
+
+def _read_txt(path: Path, text_key: str) -> Iterator[Line]:
+    for number, line in enumerate(_lines(path), start=1):
         yield Line(number, {"text": line.rstrip("\r\n")})
 
 
-def _read_jsonl(file: Any, text_key: str) -> Iterator[Line]:
-    for number, line in enumerate(file, start=1):
+def _read_jsonl(path: Path, text_key: str) -> Iterator[Line]:
+    for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
         try:
@@ -168,28 +182,33 @@ def _read_jsonl(file: Any, text_key: str) -> Iterator[Line]:
             yield Line(number, _with_text(fields, text_key))
 
 
-def _read_csv(file: Any, text_key: str) -> Iterator[Line]:
+def _read_csv(path: Path, text_key: str) -> Iterator[Line]:
     csv.field_size_limit(2**31 - 1)
     header: List[str] = []
-    for number, row, fault in _rows(file):
+    for number, row, fault in _rows(path):
         if fault:
             yield Line(number, {}, fault)
         elif not header:
             header = row
-            if text_key not in header:
-                raise ValueError(
-                    f"'{file.name}' has no column '{text_key}'. It has: {', '.join(header)}. Name "
-                    "the column that has the text with --text-key."
-                )
+            _check_column(path, header, text_key)
         elif len(row) != len(header):
             yield Line(number, {}, f"it has {len(row)} cells, but the header has {len(header)}")
         else:
             yield Line(number, _with_text(dict(zip(header, row)), text_key))
 
 
-def _rows(file: Any) -> Iterator[Tuple[int, List[str], str]]:
-    """The rows of a CSV file that have cells, each with the line in which it begins."""
-    reader = csv.reader(file, strict=True)
+def _check_column(path: Path, columns: List[str], text_key: str) -> None:
+    if text_key not in columns:
+        raise ValueError(
+            f"'{path}' has no column '{text_key}'. It has: {', '.join(columns)}. Name the column "
+            "that has the text with --text-key."
+        )
+
+
+def _rows(path: Path) -> Iterator[Tuple[int, List[str], str]]:
+    """The rows of a .csv or .tsv file that have cells, each with the line in which it begins."""
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    reader = csv.reader(_lines(path), delimiter=delimiter, strict=True)
     while True:
         number = reader.line_num + 1
         try:
@@ -197,7 +216,7 @@ def _rows(file: Any) -> Iterator[Tuple[int, List[str], str]]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield number, [], f"it is no CSV: {error}"
+            yield number, [], f"its cells can't be read: {error}"
         else:
             if row:
                 yield number, row, ""
@@ -208,7 +227,36 @@ def _with_text(fields: Dict[str, Any], text_key: str) -> Dict[str, Any]:
     return {**fields, "text": text}
 
 
-READERS = {".txt": _read_txt, ".jsonl": _read_jsonl, ".csv": _read_csv}
+def _read_parquet(path: Path, text_key: str) -> Iterator[Line]:
+    from pyarrow import ArrowInvalid, parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            _check_column(path, file.schema_arrow.names, text_key)
+            batches = (batch.to_pylist() for batch in file.iter_batches(ROWS))
+            rows = (row for batch in batches for row in batch)
+            for number, row in enumerate(rows, start=1):
+                # A cell may be what JSON doesn't have, such as a date
+                fields = json.loads(json.dumps(row, default=str))
+                yield Line(number, _with_text(fields, text_key))
+    except ArrowInvalid as error:
+        raise ValueError(f"'{path}' is no Parquet file: {error}") from None
+
+
+def _check_pyarrow() -> None:
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        fail("Parquet needs pyarrow", "pip install 'spacy-birnn[parquet]'")
+
+
+READERS = {
+    ".txt": _read_txt,
+    ".jsonl": _read_jsonl,
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".parquet": _read_parquet,
+}
 
 
 class JsonLines:
@@ -247,6 +295,39 @@ class Csv(JsonLines):
         part.unlink()
 
 
+class Parquet(JsonLines):
+    """Output as .parquet: a column for each key of the lines, of lists and structures too."""
+
+    def finish(self, part: Path, out: Path) -> None:
+        import pyarrow
+        from pyarrow import parquet
+
+        try:
+            # The type of a column is one that suits all rows, so they are read twice
+            tables = (pyarrow.table(columns) for columns in _columns(part))
+            schema = pyarrow.unify_schemas(
+                [table.schema for table in tables], promote_options="permissive"
+            )
+            with replacing(out) as new, parquet.ParquetWriter(new, schema) as writer:
+                for columns in _columns(part):
+                    n = len(columns["text"])
+                    every = {name: columns.get(name, [None] * n) for name in schema.names}
+                    writer.write_table(pyarrow.table(every, schema=schema))
+        except (pyarrow.ArrowException, OverflowError) as error:
+            raise ValueError(
+                f"{error}: Parquet can't hold this. '{part}' has all of it as lines of JSON."
+            ) from None
+        part.unlink()
+
+
+def _columns(part: Path) -> Iterator[Dict[str, List[Any]]]:
+    """What is in OUT.part as columns, some rows at a time."""
+    with part.open(encoding="utf8", newline="\n") as lines:
+        while rows := [json.loads(line) for line in islice(lines, ROWS)]:
+            names = dict.fromkeys(name for row in rows for name in row)
+            yield {name: [row.get(name) for row in rows] for name in names}
+
+
 class DocBinLines(JsonLines):
     """Output as .spacy. Here a line of OUT.part is a document in spaCy's bytes, as base64."""
 
@@ -269,7 +350,7 @@ class DocBinLines(JsonLines):
         return Doc(self.vocab).from_bytes(base64.b64decode(line))
 
 
-FORMATS = {".jsonl": JsonLines, ".csv": Csv, ".spacy": DocBinLines}
+FORMATS = {".jsonl": JsonLines, ".csv": Csv, ".parquet": Parquet, ".spacy": DocBinLines}
 
 
 def _cell(value: Any) -> Any:

@@ -61,8 +61,10 @@ def check_cli(
     as_json: Json = False,
 ) -> None:
     """Look through the data of a config, or any data: labels, rare ones, entities with several
-    labels, what is in training and evaluation, odd spans, vectors; and what to do about it. Of a
-    config, settings can be overridden (--paths.train FILE). Exits with 1 if training would fail."""
+    labels, what is in training and evaluation, odd spans, vectors, characters that training does
+    not show, and with a config those that its model cannot tell apart; and what to do about it.
+    Settings of a config can be overridden (--paths.train FILE). Exits with 1 if training would
+    fail."""
     from spacy.cli._util import import_code
 
     overrides = overrides_of(context)
@@ -70,15 +72,16 @@ def check_cli(
     if not path.exists():
         fail(f"There is no '{path}'", "Name a config, a .spacy file or a directory of such files.")
     kinds: Optional[Set[str]] = None
+    char_rows: Optional[int] = None
     if path.suffix == ".cfg":
-        parts, kinds = _of_config(path, overrides)
+        parts, kinds, char_rows = _of_config(path, overrides)
     elif overrides:
         fail("Only the settings of a config can be overridden", ", ".join(overrides))
     else:
         parts = _of_data(path, lang)
     from ..data.inspection import inspect_corpus
 
-    found = inspect_corpus(parts, kinds)
+    found = inspect_corpus(parts, kinds, char_rows=char_rows)
     if as_json:
         print_json(found._asdict())
     else:
@@ -104,8 +107,9 @@ def _of_data(path: Path, lang: str) -> Dict[str, "List[Example]"]:
 
 def _of_config(
     path: Path, overrides: Dict[str, Any]
-) -> Tuple[Dict[str, "List[Example]"], Set[str]]:
-    """The corpora of a config, and the kinds of labels that its components learn."""
+) -> Tuple[Dict[str, "List[Example]"], Set[str], Optional[int]]:
+    """The corpora of a config, the kinds of labels that its components learn, and the rows of its
+    table of characters, the smallest one if there are several."""
     from spacy.schemas import ConfigSchemaTraining
     from spacy.training.initialize import init_nlp
     from spacy.util import load_config, registry, resolve_dot_names
@@ -129,7 +133,11 @@ def _of_config(
         if name not in settings["frozen_components"]
         for attribute in nlp.get_pipe_meta(name).assigns
     }
-    return parts, {kind for attribute, kind in ASSIGNED.items() if attribute in assigned}
+    kinds = {kind for attribute, kind in ASSIGNED.items() if attribute in assigned}
+    models: Any = [pipe.model for _, pipe in nlp.pipeline if hasattr(pipe, "model")]
+    layers = [layer for model in models for layer in model.walk()]
+    rows = [layer.attrs["rows"] for layer in layers if layer.name == "char_rnn"]
+    return parts, kinds, min(rows, default=None)
 
 
 def _print(found: "Inspection") -> None:
@@ -169,8 +177,23 @@ def _print(found: "Inspection") -> None:
     ]
     if odd:
         print_table("Odd entities", ("Part", "What", "Number", "Such as"), odd)
+    chars = found.characters
+    unseen = [
+        (name, len(those), chars["unseen_tokens"][name], _counted(those))
+        for name, those in chars["unseen"].items()
+        if those
+    ]
+    header = ("Part", "Characters", "Tokens with one", "The most frequent")
+    print_table(f"Characters that are not in {first}", header, unseen)
+    shared = [(_counted(those),) for those in chars["shared"]]
+    title = f"Characters that are the same in {chars['rows']} rows: {len(shared)} times"
+    print_table(title, ("Characters",), shared, shown=SHOWN)
     if found.vectors:
         vectors = found.vectors
         have = [(what, vectors[f"{what}_have"], vectors[what]) for what in ("words", "tokens")]
         print_table(f"Words of {first} with a vector", ("What", "Number", "Of"), have)
     print("\n".join(f"- {advice}" for advice in found.advice) or "Nothing to object to.")
+
+
+def _counted(counts: Dict[str, int]) -> str:
+    return ", ".join(f"{char!r} {n}" for char, n in list(counts.items())[:5])

@@ -55,6 +55,8 @@ def evaluate_cli(
 ) -> None:
     """Score a pipeline, and show what it gets wrong: entities by label and by kind of error,
     confused tags and categories, how well probabilities hold, and what other thresholds would do.
+    The scores are spaCy's; those of conlleval and seqeval (strict) stand beside them if they
+    differ, as where annotation is missing or does not fit the tokens.
     With --other, mean and deviation of all pipelines, and whether they differ from MODEL by more
     than chance."""
     if html is not None:
@@ -156,7 +158,7 @@ def _entities(done: list["Example"], trained_on: Optional[list["Example"]]) -> d
     entities: dict[str, Any] = {
         "all": _numbers(all_counts),
         "labels": {label: _numbers(counts) for label, counts in by_label.items()},
-        "seqeval": _seqeval(done),
+        "by_tags": _numbers(evaluation.count_by_tags(done)),
         "errors": [
             {"document": i, **_error(found)}
             for i, doc_findings in enumerate(by_doc)
@@ -205,29 +207,6 @@ def _error(found: "Finding") -> dict[str, Any]:
         "confidence": found.confidence,
         "sentence": sentence.text,
     }
-
-
-def _seqeval(done: list["Example"]) -> Optional[dict[str, float]]:
-    """The strict micro scores of seqeval, of the tags of the predicted tokens; None without it. It
-    counts entities that spaCy leaves out, where annotation is missing or tokens do not align."""
-    try:
-        from seqeval.metrics import classification_report
-        from seqeval.scheme import BILOU
-    except ImportError:
-        return None
-    from spacy.training.iob_utils import doc_to_biluo_tags
-
-    tags = [
-        ([tag if tag not in (None, "-") else "O" for tag in eg.get_aligned_ner()], predicted)
-        for eg in done
-        if (predicted := doc_to_biluo_tags(eg.predicted))
-    ]
-    gold, predicted = ([pair[i] for pair in tags] for i in (0, 1))
-    if all(tag == "O" for side in (gold, predicted) for doc in side for tag in doc):
-        return None
-    settings = {"mode": "strict", "scheme": BILOU, "output_dict": True, "zero_division": 0}
-    micro = classification_report(gold, predicted, **settings)["micro avg"]
-    return {"p": micro["precision"], "r": micro["recall"], "f": micro["f1-score"]}
 
 
 def _compare(model: str, first: dict[str, Any], others: list[str], data: Path) -> dict[str, Any]:

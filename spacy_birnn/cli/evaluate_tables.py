@@ -7,6 +7,8 @@ COUNTS = ("right", "predicted", "annotated")
 # Labels in a confusion matrix that is shown, those with the most errors
 MOST_CONFUSED = 8
 
+BY_TAGS = "all, as conlleval and seqeval (strict) count"
+
 
 class Table(NamedTuple):
     """A part of the report, for the terminal and for the page.
@@ -95,10 +97,15 @@ def _entity_tables(entities: dict[str, Any]) -> Iterator[Table]:
 
     header = ("", "P", "R", "F", *(key.capitalize() for key in COUNTS))
     rows = [row(label, numbers) for label, numbers in entities["labels"].items()]
-    strict, note = entities["seqeval"], ""
-    if strict is not None and _prf(strict) != _prf(entities["all"]):
-        note = "seqeval, strict: P {} R {} F {}".format(*_prf(strict))
-    yield Table("Entities", header, [*rows, row("all", entities["all"])], note)
+    rows.append(row("all", entities["all"]))
+    note = ""
+    if entities["by_tags"] != entities["all"]:
+        rows.append(row(BY_TAGS, entities["by_tags"]))
+        note = (
+            "They take missing annotation for none, and don't see annotated entities that the "
+            "pipeline's tokens don't fit."
+        )
+    yield Table("Entities", header, rows, note)
     if "training" in entities:
         rows = [row(name, numbers) for name, numbers in entities["training"].items()]
         yield Table("Entities by whether the training data has their text", header, rows)

@@ -13,9 +13,9 @@ from .corpus import by_part, count_labels, same_text
 # A label with fewer examples is hardly learned, and its scores say little
 RARE = 10
 PERCENTILES = (0, 50, 90, 99, 100)
-# Shares from which something is worth advice: of the entities that training has shown, and of the
-# words that have a vector
-MOSTLY_SEEN, FEW_VECTORS = 0.9, 0.5
+# Shares from which something is worth advice: of the entities that training has shown, of the words
+# that have a vector, and of the tokens with a character that training has not shown
+MOSTLY_SEEN, FEW_VECTORS, MANY_UNSEEN = 0.9, 0.5, 0.02
 # Of each kind of odd entity what it is, and what to do about it
 ODD = {
     "misaligned": (
@@ -53,6 +53,12 @@ class Inspection(NamedTuple):
     vectors (Optional[Dict[str, Any]]): Of the first part, how many "words" (distinct ones) and
         "tokens" there are, how many of them have a vector ("words_have", "tokens_have"), and the
         words without one ("missing"), the most frequent first. None: there are no vectors.
+    characters (Dict[str, Any]): "distinct", the number of characters of each part; "unseen", by
+        part those that the first one does not have, each with its count, the most frequent first;
+        "unseen_tokens", by part how many tokens have such a character; "rows", those of the
+        table of characters (None: there is none, or it is not known); and "shared", characters of
+        the first part that have a row in common, each with its count, and so are the same to the
+        model.
     advice (List[str]): What to do about it.
     """
 
@@ -66,16 +72,20 @@ class Inspection(NamedTuple):
     known: Dict[str, Dict[str, int]]
     odd: Dict[str, Dict[str, List[str]]]
     vectors: Optional[Dict[str, Any]]
+    characters: Dict[str, Any]
     advice: List[str]
 
 
-def inspect_corpus(parts: Parts, kinds: Optional[Set[str]] = None) -> Inspection:
+def inspect_corpus(
+    parts: Parts, kinds: Optional[Set[str]] = None, *, char_rows: Optional[int] = None
+) -> Inspection:
     """Look through a corpus.
 
     parts (Dict[str, List[Example]]): The examples of each part, those to train on first. Each has
         the tokens of the pipeline beside its annotation.
     kinds (Optional[Set[str]]): Which labels to look at, see `count_labels`. None: all that there
         are.
+    char_rows (Optional[int]): Rows of the model's table of characters, see `CharRNN`.
     """
     first = next(iter(parts))
     counts = {name: count_labels(eg.y for eg in part) for name, part in parts.items()}
@@ -113,6 +123,7 @@ def inspect_corpus(parts: Parts, kinds: Optional[Set[str]] = None) -> Inspection
             for name, part in parts.items()
         },
         vectors=_vectors(parts[first]),
+        characters=_characters(parts, char_rows),
         advice=[],
     )
     return inspection._replace(advice=list(_advice(inspection, parts)))
@@ -188,6 +199,43 @@ def _vectors(part: List[Example]) -> Optional[Dict[str, Any]]:
     }
 
 
+def _characters(parts: Parts, n_rows: Optional[int]) -> Dict[str, Any]:
+    words = {
+        name: Counter(token.text for eg in part for token in eg.x if not token.is_space)
+        for name, part in parts.items()
+    }
+    counts: Dict[str, Counter] = {name: Counter() for name in parts}
+    for name, found in words.items():
+        for word, n in found.items():
+            for char in word:
+                counts[name][char] += n
+    first, *others = parts
+    known = counts[first]
+    unseen = {
+        name: {char: n for char, n in counts[name].most_common() if char not in known}
+        for name in others
+    }
+    by_row: Dict[int, Dict[str, int]] = {}
+    if n_rows is not None:
+        for char, n in known.most_common():
+            by_row.setdefault(ord(char) % n_rows, {})[char] = n
+    shared = [found for found in by_row.values() if len(found) > 1]
+    # Where one of them is rare, little is lost
+    shared.sort(key=lambda found: -sorted(found.values())[-2])
+    return {
+        "distinct": {name: len(found) for name, found in counts.items()},
+        "unseen": unseen,
+        "unseen_tokens": {
+            name: sum(
+                n for word, n in words[name].items() if not unseen[name].keys().isdisjoint(word)
+            )
+            for name in others
+        },
+        "rows": n_rows,
+        "shared": shared,
+    }
+
+
 def _advice(found: Inspection, parts: Parts) -> Iterable[str]:
     first = next(iter(parts))
     for name, part in parts.items():
@@ -235,6 +283,22 @@ def _advice(found: Inspection, parts: Parts) -> Iterable[str]:
         for kind, (what, advice) in ODD.items():
             if odd.get(kind):
                 yield f"Entities of {name} that {what}: {_some(map(repr, odd[kind]))}. {advice}"
+    chars = found.characters
+    for name, n in chars["unseen_tokens"].items():
+        if n > MANY_UNSEEN * found.parts[name]["tokens"]:
+            share = n / found.parts[name]["tokens"]
+            yield (
+                f"{share:.0%} of the tokens of {name} have characters that are not in {first}: "
+                f"{_some(map(repr, chars['unseen'][name]))}. Training teaches nothing of them. Are "
+                "these texts of the same kind, and of the same encoding?"
+            )
+    often = [one for one in chars["shared"] if sorted(one.values())[-2] >= RARE]
+    if often:
+        yield (
+            f"Characters that are the same to the model, as its table has {chars['rows']} rows: "
+            f"{_some(' and '.join(map(repr, one)) for one in often)}. Give spacy-birnn.CharRNN.v1 "
+            "more rows."
+        )
     vectors = found.vectors
     if vectors and vectors["tokens_have"] < FEW_VECTORS * vectors["tokens"]:
         share = vectors["tokens_have"] / vectors["tokens"]

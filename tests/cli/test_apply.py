@@ -1,6 +1,7 @@
 """`birnn apply`: formats, what stands beside a text, lines that can't be used, going on."""
 
 import csv
+import datetime
 import json
 import os
 import signal
@@ -71,6 +72,86 @@ def test_what_stands_beside_a_text_is_kept(invoke, trained_path, tmp_path):
     )
     assert [ent["text"] for ent in json.loads(first["ents"])]
     assert set(json.loads(second["cats"])) == {"TRAVEL", "TRADE", "SLOGAN"}
+
+
+def test_parquet(invoke, trained_path, tmp_path, monkeypatch):
+    """Columns whose cells have other keys, or none, in other rows."""
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    monkeypatch.setattr("spacy_birnn.cli.apply.ROWS", 2)
+    data, out, lines = (tmp_path / name for name in ("in.parquet", "out.parquet", "out.jsonl"))
+    notes = [None, {"a": 1}, {"b": [2.5]}, None]
+    dates = [datetime.date(2020, 1, i) for i in range(1, 5)]
+    parquet.write_table(pyarrow.table({"body": TEXTS, "note": notes, "date": dates}), data)
+    for path in (out, lines):
+        result = invoke("apply", trained_path, data, path, "--text-key", "body")
+        assert result.exit_code == 0, result.stderr
+    found = parquet.read_table(out).to_pylist()
+    assert [row["text"] for row in found] == TEXTS
+    assert [row["date"] for row in found] == [
+        "2020-01-01",
+        "2020-01-02",
+        "2020-01-03",
+        "2020-01-04",
+    ]
+    for row, line in zip(found, json_lines(lines), strict=True):
+        for key, value in line.items():
+            assert without_nulls(row[key]) == without_nulls(value), key
+    assert found[0]["ents"][0]["text"] == "Anna Berg"
+    assert not list(tmp_path.glob("*.part")) and not list(tmp_path.glob("*.new"))
+    # What is written is read again
+    assert [line.fields["text"] for line in read_all(out)] == TEXTS
+
+
+def without_nulls(value):
+    """A structure of Parquet has all keys that one of its column has."""
+    if isinstance(value, dict):
+        return {k: without_nulls(v) for k, v in value.items() if v is not None}
+    return [without_nulls(v) for v in value] if isinstance(value, list) else value
+
+
+def test_parquet_goes_on_where_it_stopped(invoke, trained_path, txt, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "out.parquet"
+    assert invoke("apply", trained_path, txt, whole).exit_code == 0
+    first, *_ = whole.read_text(encoding="utf8").splitlines(keepends=True)
+    (tmp_path / "out.parquet.part").write_text(first.replace("PERSON", "KEPT"), encoding="utf8")
+    result = invoke("apply", trained_path, txt, out, "--resume")
+    assert result.exit_code == 0, result.stderr
+    found = parquet.read_table(out).to_pylist()
+    assert [row["text"] for row in found] == TEXTS
+    assert found[0]["ents"][0]["label"] == "KEPT"
+
+
+def test_what_parquet_cannot_hold_or_is_none(invoke, trained_path, tmp_path):
+    pytest.importorskip("pyarrow")
+    data, out = tmp_path / "in.jsonl", tmp_path / "out.parquet"
+    data.write_text('{"text": "a", "x": {"y": 1}}\n{"text": "b", "x": "z"}\n')
+    result = invoke("apply", trained_path, data, out)
+    assert result.exit_code == 1 and "Parquet can't hold" in result.stderr
+    assert not out.exists() and len(json_lines(tmp_path / "out.parquet.part")) == 2
+    broken = tmp_path / "broken.parquet"
+    broken.write_text("no table")
+    result = invoke("apply", trained_path, broken, tmp_path / "out.csv")
+    assert result.exit_code == 1 and "broken.parquet" in result.stderr
+
+
+def test_without_pyarrow_parquet_says_what_to_install(
+    invoke, trained_path, txt, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    result = invoke("apply", trained_path, txt, tmp_path / "out.parquet")
+    assert result.exit_code == 1 and "pip install 'spacy-birnn[parquet]'" in result.stderr
+
+
+def test_tab_separated_values(tmp_path):
+    path = tmp_path / "texts.tsv"
+    path.write_text('id\ttext\n1\tBread, fresh\n2\t"two\nlines"\n', encoding="utf8")
+    assert [line.fields for line in read_all(path)] == [
+        {"id": "1", "text": "Bread, fresh"},
+        {"id": "2", "text": "two\nlines"},
+    ]
 
 
 def test_documents_of_spacy(invoke, trained, trained_path, txt, tmp_path):

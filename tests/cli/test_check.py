@@ -90,7 +90,7 @@ def test_labels_sizes_and_what_is_in_both(corpus):
         "1 of 4",
     ):
         assert expected in advice
-    assert len(found["advice"]) == 4
+    assert len(found["advice"]) == 5
 
 
 def test_tables_say_the_same(corpus):
@@ -209,3 +209,35 @@ def test_data_that_nothing_can_be_learned_from(save, sentence, tmp_path):
 def test_an_override_of_data_and_a_wrong_option_are_refused(corpus):
     assert "training.seed" in check(corpus, "--training.seed", "1", exit_code=1).stderr
     assert "--sed" in check(corpus, "--sed", "1", exit_code=2).stderr
+
+
+def test_characters_that_training_does_not_show(save, sentence):
+    save("dev", [sentence("caf\u00e9 caf\u00e9 noon"), sentence("zoo cafe")])
+    folder = save("train", [sentence("a cafe once", (0, 1, "X"))])
+    found = report(folder)["characters"]
+    assert found["distinct"] == {"train": 6, "dev": 8}
+    assert found["unseen"] == {"dev": {"\u00e9": 2, "z": 1}}
+    assert found["unseen_tokens"] == {"dev": 3}
+    assert found["rows"] is None and found["shared"] == []
+    printed = " ".join(check(folder).stdout.split())
+    assert "dev 2 3 '\u00e9' 2, 'z' 1" in printed
+    assert (
+        "60% of the tokens of dev have characters that are not in train: '\u00e9', 'z'" in printed
+    )
+
+
+def test_characters_that_a_model_cannot_tell_apart(nlp, save, sentence, tiny_tok2vec, tmp_path):
+    """A character's row is its code point modulo the rows: the Cyrillic a has that of 0."""
+    docs = [sentence("\u0430 0 x", (0, 1, "X"))] * 12
+    folder = save("train", docs)
+    nlp.add_pipe("birnn_ner", config={"model": {"tok2vec": tiny_tok2vec}})
+    nlp.config.to_disk(tmp_path / "config.cfg")
+    paths = [
+        arg for part in ("train", "dev") for arg in (f"--paths.{part}", folder / "train.spacy")
+    ]
+    found = report(tmp_path / "config.cfg", *paths)["characters"]
+    (layer,) = [node for node in nlp.get_pipe("birnn_ner").model.walk() if node.name == "char_rnn"]
+    assert found["rows"] == layer.attrs["rows"] == 1024
+    assert found["shared"] == [{"\u0430": 12, "0": 12}]
+    printed = " ".join(check(tmp_path / "config.cfg", *paths).stdout.split())
+    assert "as its table has 1024 rows: '\u0430' and '0'" in printed

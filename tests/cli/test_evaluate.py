@@ -1,8 +1,6 @@
 """What `birnn evaluate` reports of a pipeline, in tables, in JSON and on a page."""
 
 import json
-import sys
-import types
 from html.parser import HTMLParser
 
 import numpy as np
@@ -244,34 +242,18 @@ def test_a_page_that_cannot_be_written(rules, tmp_path):
     assert (code, out) == (1, "") and "none" in err
 
 
-def test_seqeval_is_shown_where_it_differs(rules, monkeypatch):
-    """It need not be installed."""
-    given = []
-
-    def classification_report(gold, predicted, **settings):
-        given.append((gold, predicted, settings))
-        return {"micro avg": {"precision": 0.5, "recall": 0.25, "f1-score": 1 / 3}}
-
-    metrics, scheme = types.ModuleType("seqeval.metrics"), types.ModuleType("seqeval.scheme")
-    metrics.classification_report, scheme.BILOU = classification_report, "BILOU"
-    for module in (types.ModuleType("seqeval"), metrics, scheme):
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-    _, out, _ = run(*rules)
-    assert "seqeval, strict: P 50.00 R 25.00 F 33.33" in lines_of(out)
-    ((gold, predicted, settings),) = given
-    assert gold == [
-        ["B-PER", "L-PER", "O", "U-ORG", "U-LOC", "O", "O", "O"],
-        ["U-LOC", "O", "O"],
-    ]
-    assert predicted[0] == ["U-PER", "O", "O", "U-LOC", "U-LOC", "O", "U-ORG", "O"]
-    assert settings["mode"] == "strict" and settings["scheme"] == "BILOU"
-
-
-def test_seqeval_agrees(rules):
-    pytest.importorskip("seqeval")
-    entities = run_json(*rules)["entities"]
-    assert entities["seqeval"] == pytest.approx({x: entities["all"][x] for x in "prf"})
-    assert "seqeval, strict" not in run(*rules)[1]
+def test_the_count_by_tags_is_shown_where_it_differs(rules, tmp_path):
+    model, data = rules
+    entities = run_json(model, data)["entities"]
+    assert entities["by_tags"] == entities["all"]
+    assert "conlleval" not in run(model, data)[1]
+    # Nothing is said of what is found in the first four words
+    doc = Doc(spacy.blank("xx").vocab, words=WORDS)
+    doc.set_ents([Span(doc, 4, 5, "LOC")], missing=[doc[:4]], default="outside")
+    partly = save_docs(tmp_path / "partly.spacy", [doc])
+    lines = lines_of(run(model, partly)[1])
+    assert "all 50.00 100.00 66.67 1 2 1" in lines
+    assert "all, as conlleval and seqeval (strict) count 25.00 100.00 40.00 1 4 1" in lines
 
 
 def test_documents_without_annotation(trained, tmp_path):
