@@ -12,6 +12,7 @@ from spacy.training import loggers
 from spacy.util import registry
 
 from .errors import ReportOnce, Warnings
+from .files import replacing
 
 NAME = "training.html"
 # Seconds after which a browser reads the page again
@@ -69,8 +70,6 @@ def create_plot_logger(
         def write(end: str) -> None:
             if target is None:
                 return
-            from .cli._app import replacing
-
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with replacing(target) as new:
@@ -149,44 +148,44 @@ class TrainingPage:
 
         end (str): How training ended. Nothing: it goes on.
         """
-        from .cli import _chart, _html
+        from .pages import chart, html
 
         def line(of: Callable[[Dict[str, Any]], Any], name: str = "", color: int = 0) -> Any:
             points = [(e["step"], v) for e in self.history if (v := of(e)) is not None]
-            return _chart.Line(points, name, color)
+            return chart.Line(points, name, color)
 
         def scores(title: str, names: List[str]) -> str:
             lines = [
                 line(lambda e, n=name: e["scores"].get(n), name, i % 4)  # type: ignore[misc]
                 for i, name in enumerate(names)
             ]
-            return _chart.chart(title, lines, x_label="step") if names else ""
+            return chart.chart(title, lines, x_label="step") if names else ""
 
         overall = [
-            _chart.chart("Score", [line(lambda e: e["score"] * 100)], x_label="step"),
-            _chart.chart("Learning rate", [line(lambda e: e["rate"])], x_label="step"),
+            chart.chart("Score", [line(lambda e: e["score"] * 100)], x_label="step"),
+            chart.chart("Learning rate", [line(lambda e: e["rate"])], x_label="step"),
             scores("Other scores", self.others),
         ]
         parts = [
-            _html.table(("State", end or "Running"), self._facts(end)),
-            _chart.charts(*overall),
+            html.table(("State", end or "Running"), self._facts(end)),
+            chart.charts(*overall),
         ]
         for pipe in self.pipes:
             loss = line(lambda e, p=pipe: e["losses"][p])  # type: ignore[misc]
             parts.append(f"<h2>{escape(pipe)}</h2>")
             parts.append(
-                _chart.charts(
-                    _chart.chart("Loss per step", [loss], x_label="step"),
+                chart.charts(
+                    chart.chart("Loss per step", [loss], x_label="step"),
                     scores("Scores", self.scores[pipe]),
                 )
             )
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         parts.append(f'<p class="soft">Written {now}, after each evaluation.</p>')
         title = f"Training: {', '.join(self.pipes)}"
-        return _html.page(title, *parts, style=STYLE + _chart.STYLE, refresh=0 if end else REFRESH)
+        return html.page(title, *parts, style=STYLE + chart.STYLE, refresh=0 if end else REFRESH)
 
     def _facts(self, end: str) -> Iterator[Tuple[str, str]]:
-        from .cli._chart import duration, number
+        from .pages.chart import duration, number
 
         if not self.history:
             return

@@ -2,11 +2,9 @@
 
 import functools
 import json
-import os
 import re
 import sys
 import warnings
-from contextlib import contextmanager
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -15,7 +13,6 @@ from typing import (
     Callable,
     ContextManager,
     Iterable,
-    Iterator,
     NoReturn,
     Optional,
     Sequence,
@@ -153,17 +150,6 @@ def check_output(path: Path, *, force: bool) -> None:
     """Refuse to overwrite what is there, unless it is asked for."""
     if path.exists() and not force:
         fail(f"'{path}' is there already", "Name another path, or overwrite it with --force.")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to beside a file, which is put in its place if all goes well."""
-    new = path.with_name(f"{path.name}.new")
-    try:
-        yield new
-        os.replace(new, path)
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def read_examples(nlp: "Language", path: Path, *, limit: int = 0) -> list:

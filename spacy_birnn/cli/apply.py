@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Dict, Iterator, List, NamedTup
 
 import typer
 
-from ._app import Force, check_output, command, fail, load_pipeline, replacing, say, warn
+from ..files import replacing
+from ._app import Force, check_output, command, fail, load_pipeline, say, warn
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc

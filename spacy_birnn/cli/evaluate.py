@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from ..files import replacing
 from ._app import (
     Force,
     Json,
@@ -15,7 +16,6 @@ from ._app import (
     print_json,
     print_table,
     read_examples,
-    replacing,
     say,
 )
 from .evaluate_tables import describe, errors_by_kind, tables

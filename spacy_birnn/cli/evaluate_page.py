@@ -3,7 +3,7 @@
 from html import escape
 from typing import Any
 
-from . import _chart, _html
+from ..pages import chart, html
 from .evaluate_tables import Table, describe, errors_by_kind, tables
 
 STYLE = """
@@ -32,7 +32,7 @@ def page(report: dict[str, Any]) -> str:
         *map(_section, tables(report)),
         _errors(errors_by_kind(report)),
     ]
-    return _html.page(f"{report['model']} on {report['data']}", *parts, style=_chart.STYLE + STYLE)
+    return html.page(f"{report['model']} on {report['data']}", *parts, style=chart.STYLE + STYLE)
 
 
 def _section(found: Table) -> str:
@@ -41,7 +41,7 @@ def _section(found: Table) -> str:
         figure = (
             _thresholds(found.source) if "curve" in found.source else _reliability(found.source)
         )
-    drawn = _html.table(found.header, found.rows)
+    drawn = html.table(found.header, found.rows)
     note = f"\n<p>{escape(found.note)}</p>" if found.note else ""
     return f"<h2>{escape(found.title)}</h2>\n{figure}{drawn}{note}"
 
@@ -79,18 +79,18 @@ def _marked(error: dict[str, Any]) -> str:
 def _reliability(found: dict[str, Any]) -> str:
     points = [(b["expected"], b["observed"]) for b in found["bins"] if b["count"]]
     lines = [
-        _chart.Line([(0, 0), (1, 1)], "as it should be (dashed)", 4, "dashed"),
-        _chart.Line(points, "observed"),
+        chart.Line([(0, 0), (1, 1)], "as it should be (dashed)", 4, "dashed"),
+        chart.Line(points, "observed"),
     ]
-    return _chart.chart("Share that is right", lines, x_label="probability")
+    return chart.chart("Share that is right", lines, x_label="probability")
 
 
 def _thresholds(found: dict[str, Any]) -> str:
     lines = [
-        _chart.Line([(p["threshold"], p[key]) for p in found["curve"]], name, color, "curve")
+        chart.Line([(p["threshold"], p[key]) for p in found["curve"]], name, color, "curve")
         for color, (name, key) in enumerate((("F", "f"), ("P", "p"), ("R", "r")))
     ]
     now = found["threshold"]
     if isinstance(now, float):
-        lines.append(_chart.Line([(now, 0), (now, 1)], "in use (dashed)", 4, "dashed"))
-    return _chart.chart("Score", lines, x_label="threshold")
+        lines.append(chart.Line([(now, 0), (now, 1)], "in use (dashed)", 4, "dashed"))
+    return chart.chart("Score", lines, x_label="threshold")

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Dict, Iterator, List, Optional, Tuple
 
 import typer
 
+from ..files import replacing
 from ._app import (
     Force,
     Json,
@@ -14,7 +15,6 @@ from ._app import (
     load_pipeline,
     names,
     print_json,
-    replacing,
     say,
 )
 
@@ -154,7 +154,7 @@ def _shown(text: str) -> str:
 
 
 def _page(found: Dict[str, Any]) -> str:
-    from ._html import page, table
+    from ..pages.html import page, table
 
     tokens = found["tokens"]
     parts = [

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Iterator, Optional
 
 import typer
 
-from ._app import Force, check_output, command, names, overrides_of, replacing, say
+from ..files import replacing
+from ._app import Force, check_output, command, names, overrides_of, say
 
 TEMPLATE = Path(__file__).parent / "templates" / "config.jinja"
 COMPONENTS = (

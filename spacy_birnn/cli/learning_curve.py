@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Callable, Iterable, Iterator, 
 import numpy as np
 import typer
 
+from ..files import replacing
 from ._app import (
     Json,
     command,
@@ -19,7 +20,6 @@ from ._app import (
     overrides_of,
     print_json,
     print_table,
-    replacing,
     say,
     warn,
 )
@@ -343,14 +343,14 @@ def page(report: dict[str, Any], title: str) -> str:
 
     report (dict[str, Any]): As of `describe`.
     """
-    from . import _chart, _html
+    from ..pages import chart, html
 
     points = report["points"]
     each = [(p["documents"], score) for p in points for score in p["scores"]]
     means = [(p["documents"], p["mean"]) for p in points]
     lines = [
-        _chart.Line(each, "each training", 4, "dots"),
-        _chart.Line(means, "mean", 0, "dots"),
+        chart.Line(each, "each training", 4, "dots"),
+        chart.Line(means, "mean", 0, "dots"),
     ]
     if (curve := _curve(report)) is not None:
         first, last = points[0]["documents"], points[-1]["documents"]
@@ -359,11 +359,11 @@ def page(report: dict[str, Any], title: str) -> str:
             (last, TIMES * last, "extrapolated (dashed)", "dashed"),
         ):
             at = np.linspace(start, end, 60)
-            lines.append(_chart.Line([(float(n), curve(n)) for n in at], name, 1, kind))
-    return _html.page(
+            lines.append(chart.Line([(float(n), curve(n)) for n in at], name, 1, kind))
+    return html.page(
         title,
-        _chart.chart("Score", lines, x_label="documents"),
+        chart.chart("Score", lines, x_label="documents"),
         *(f"<p>{escape(sentence)}</p>" for sentence in report["says"]),
-        _html.table(*_table(report)),
-        style=_chart.STYLE + STYLE,
+        html.table(*_table(report)),
+        style=chart.STYLE + STYLE,
     )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, List, Optional
 import numpy as np
 import typer
 
-from ._app import Force, check_output, command, fail, load_pipeline, replacing, say, warn
+from ..files import replacing
+from ._app import Force, check_output, command, fail, load_pipeline, say, warn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -18,6 +18,7 @@ from typing import (
 
 import typer
 
+from ..files import replacing
 from . import tune_page
 from ._app import (
     Json,
@@ -26,7 +27,6 @@ from ._app import (
     overrides_of,
     print_json,
     print_table,
-    replacing,
     say,
     warn,
 )

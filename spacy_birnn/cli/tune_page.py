@@ -3,7 +3,7 @@
 from html import escape
 from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 
-from . import _chart, _html
+from ..pages import chart, html
 
 if TYPE_CHECKING:
     from .tune import Range
@@ -41,9 +41,9 @@ def page(
     counts = ", ".join(f"{len(groups[k])} {k}" for k in ("complete", "cut short", "failed"))
     groups["best"] = [best] if best else []
 
-    def dots(x: Callable[[dict[str, Any]], Any]) -> list[_chart.Line]:
+    def dots(x: Callable[[dict[str, Any]], Any]) -> list[chart.Line]:
         return [
-            _chart.Line(
+            chart.Line(
                 [(x(t), t["score"]) for t in groups[name] if t["score"] is not None],
                 name if groups[name] else "",
                 color,
@@ -57,16 +57,16 @@ def page(
         (n, max(score for _, score in by_number[: i + 1])) for i, (n, _) in enumerate(by_number)
     ]
     figures = [
-        _chart.chart(
+        chart.chart(
             "Score",
-            [_chart.Line(so_far, "", COLORS["best"], "dashed"), *dots(lambda t: t["number"])],
+            [chart.Line(so_far, "", COLORS["best"], "dashed"), *dots(lambda t: t["number"])],
             x_label="trial",
         ),
         *(_by_setting(one, dots) for one in ranges),
-        _chart.chart(
+        chart.chart(
             "Score while training",
             [
-                _chart.Line(
+                chart.Line(
                     sorted(paths[trial["number"]].items()),
                     "",
                     color,
@@ -82,21 +82,21 @@ def page(
     parts = [f"<p>{state}. Trials: {counts}.</p>"]
     if best is not None:
         parts.append(f"<h2>{escape(best_title(report))}</h2>")
-        parts.append(_html.table(("Setting", "In the config", "Best"), best_rows(report)))
-    parts += ["<h2>Scores</h2>", _chart.charts(*figures)]
-    parts += ["<h2>Trials</h2>", _html.table(*rows(report))]
+        parts.append(html.table(("Setting", "In the config", "Best"), best_rows(report)))
+    parts += ["<h2>Scores</h2>", chart.charts(*figures)]
+    parts += ["<h2>Trials</h2>", html.table(*rows(report))]
     refresh = REFRESH if running else 0
-    return _html.page(title, *parts, style=STYLE + _chart.STYLE, refresh=refresh)
+    return html.page(title, *parts, style=STYLE + chart.STYLE, refresh=refresh)
 
 
-def _by_setting(one: "Range", dots: Callable[..., list[_chart.Line]]) -> str:
+def _by_setting(one: "Range", dots: Callable[..., list[chart.Line]]) -> str:
     def place(trial: dict[str, Any]) -> Any:
         value = trial["settings"][one.setting]
         return one.choices.index(value) if one.choices else value
 
     names = [str(value) for value in one.choices] or None
     lines = dots(place)
-    return _chart.chart("Score", lines, x_label=one.setting, log_x=one.log, x_names=names)
+    return chart.chart("Score", lines, x_label=one.setting, log_x=one.log, x_names=names)
 
 
 def best_title(report: dict[str, Any]) -> str:

@@ -87,7 +87,7 @@ def _without_tf32() -> Iterator[None]:
     # Since torch 2.9; using both old and new names is an error there
     is_new = hasattr(cudnn, "rnn")
     name, off = ("fp32_precision", "ieee") if is_new else ("allow_tf32", False)
-    places = (cuda, cudnn.rnn if is_new else cudnn)
+    places: Tuple[Any, ...] = (cuda, cudnn.rnn if is_new else cudnn)
     before, within = _tf32
     with _numbers_lock:
         if not within:

@@ -1,7 +1,6 @@
 """What all components share: how they learn, how they rehearse, and how they are saved."""
 
 import hashlib
-import os
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -16,6 +15,7 @@ from spacy.training import Example, validate_examples
 from thinc.api import Optimizer, set_dropout_rate
 
 from ..errors import BirnnError, Errors
+from ..files import replacing
 
 # The file of a component's directory that holds all of it, so that one replacement saves it
 FILE = "model"
@@ -158,7 +158,8 @@ class BiRNNPipe(TrainablePipe):
         path, data = Path(path), self.to_bytes(exclude=exclude)
         try:
             path.mkdir(exist_ok=True)
-            _replace_file(path / FILE, data)
+            with replacing(path / FILE) as new:
+                new.write_bytes(data)
         except OSError as e:
             reason = Errors.E016.format(name=self.name, path=path, reason=e)
             raise OSError(e.errno, reason) from e
@@ -266,16 +267,3 @@ def _checked(message: Dict[str, Any]) -> bytes:
     if hashlib.sha256(message["data"]).hexdigest() != message["sha256"]:
         raise ValueError("its checksum does not match")
     return message["data"]
-
-
-def _replace_file(path: Path, data: bytes) -> None:
-    """Write a file so that there is either the old one or the new one, also after a power cut."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
