@@ -14,7 +14,6 @@ import matplotlib
 import numpy as np
 import spacy
 import srsly
-import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -27,8 +26,8 @@ from thinc.api import Adam, fix_random_seed
 
 from spacy_birnn import crf
 from spacy_birnn.explanation import hide
-from spacy_birnn.models.torch_wrapper import torch_shim
 from spacy_birnn.pipeline.calibration import Reliability, calibrate, reliability
+from spacy_birnn.tracing import trace
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "project" / "scripts"))
@@ -271,21 +270,10 @@ def gates() -> Figure:
     """The gates of the forward direction along a text."""
     nlp = trained(MANY)[0]
     doc = nlp.make_doc(PAIR[1])
-    ner: Any = nlp.get_pipe("ner")
-    encoder = next(node for node in ner.model.walk() if node.name == "birnn_encoder")
-    layer = torch_shim(encoder).module.layers[-1]
-    inputs: List[Any] = []
-    hook = layer.register_forward_pre_hook(lambda _, given: inputs.append(given))
-    ner.predict([doc])
-    hook.remove()
-    X, plan, _ = inputs[0]
-    with torch.no_grad():
-        projected = torch.baddbmm(layer.b, X.expand(len(layer.W), -1, -1), layer.W)
-        rows = torch.stack([part[order] for part, order in zip(projected, plan.rows)])
-        _, (values, cells, _) = layer.cell.forward(rows, plan, layer.U)
-    _, i, f, o = (gate[0].numpy().T for gate in values.chunk(4, dim=-1))
-    # The units whose cell state says most between the name and the end of the text
-    units = np.argsort(-cells[0].numpy().T.std(axis=1))[:14]
+    found, _ = trace(nlp, doc)
+    i, f, o = (found.gates[name].T for name in ("input", "forget", "output"))
+    # The units whose state changes most along the text
+    units = np.argsort(-found.states.T.std(axis=1))[:14]
     units = units[np.argsort(-f[units].mean(axis=1))]
     figure = Figure(figsize=(9.6, 3.7), layout="constrained")
     panels = {"input gate: write": i, "forget gate: keep": f, "output gate: show": o}

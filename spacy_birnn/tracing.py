@@ -1,12 +1,12 @@
-"""The states of a recurrent encoder along a text."""
+"""The states and the gates of a recurrent encoder along a text."""
 
-from typing import Any, Dict, List, NamedTuple, Optional, cast
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import numpy as np
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from .models.encoder import recorded_states
+from .models.encoder import recorded
 
 # Words of the longest text that a picture has room for
 LONGEST = 100
@@ -18,11 +18,14 @@ class Trace(NamedTuple):
     direction (str): "forward" or "backward".
     words (List[str]): The tokens.
     states (np.ndarray): Shape (tokens, width).
+    gates (Dict[str, np.ndarray]): Each gate of the cell, by its name, such as "forget"; shape
+        (tokens, width), between 0 (shut) and 1 (open). A cell may have none.
     """
 
     direction: str
     words: List[str]
     states: np.ndarray
+    gates: Dict[str, np.ndarray]
 
     @property
     def norms(self) -> np.ndarray:
@@ -64,13 +67,16 @@ def trace(nlp: Language, doc: Doc, *, pipe: Optional[str] = None) -> List[Trace]
             break
         doc = component(doc)
     encoder = encoders[name]
-    with recorded_states(encoder) as recorded:
+    with recorded(encoder) as batches:
         nlp.get_pipe(name).predict([doc])  # type: ignore[attr-defined]
     direction = encoder.shims[0].settings["direction"]
     directions = ["forward", "backward"] if direction == "both" else [direction]
     words = [token.text for token in doc]
-    states = cast(np.ndarray, recorded[0])
-    return [Trace(d, words, part) for d, part in zip(directions, states)]
+    states, gates = batches[0]
+    return [
+        Trace(d, words, states[i], {name: gate[i] for name, gate in gates.items()})
+        for i, d in enumerate(directions)
+    ]
 
 
 def encoders_of(nlp: Language) -> Dict[str, Any]:

@@ -21,6 +21,12 @@ def test_the_states_are_what_the_encoder_gives(nlp, tiny_tok2vec, make_examples)
     assert forward.words == TEXT.split()
     states = np.concatenate([forward.states, backward.states], axis=1)
     assert np.allclose(states, output, atol=1e-6)
+    for found in (forward, backward):
+        assert [*found.gates] == ["input", "forget", "output"]
+        for gate in found.gates.values():
+            assert gate.shape == found.states.shape and (gate > 0).all() and (gate < 1).all()
+        # A state is what the output gate lets through of a value between -1 and 1
+        assert (np.abs(found.states) <= found.gates["output"]).all()
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
@@ -37,7 +43,7 @@ def test_one_direction_two_layers_and_a_shared_tok2vec(tiny_tok2vec, direction):
 def test_norms_and_changes_follow_the_reading():
     states = np.array([[3.0, 4.0], [3.0, 4.0], [0.0, 0.0]])
     words = ["a", "b", "c"]
-    forward, backward = (Trace(d, words, states) for d in ("forward", "backward"))
+    forward, backward = (Trace(d, words, states, {}) for d in ("forward", "backward"))
     assert forward.norms.tolist() == backward.norms.tolist() == [5.0, 5.0, 0.0]
     assert forward.changes.tolist() == [5.0, 0.0, 5.0]
     assert backward.changes.tolist() == [0.0, 5.0, 0.0]

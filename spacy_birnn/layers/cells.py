@@ -77,12 +77,15 @@ class Cell:
     torch_gates: Tuple[int, ...]
     # The gate whose bias starts at 1, so that the cell state is kept at first
     forget: Optional[int] = None
+    # Which of the gates are between 0 and 1 and let something through, by name
+    named: Dict[str, int] = {}
     # How many weights each unit has from its cell state to its gates
     peepholes = 0
 
     @staticmethod
     def forward(X: Tensor, plan: Plan, *weights: Tensor) -> Tuple[Tensor, Any]:
-        """The states, shape (directions, rows, width), and what `backward` needs beside them.
+        """The states, shape (directions, rows, width), and what `backward` needs beside them, of
+        which the first are the gates, shape (directions, rows, gates * width), if it has any.
 
         X (Tensor): The projected input, shape (directions, rows, gates * width); overwritten.
         *weights (Tensor): The recurrent weights U, shape (directions, width, gates * width), and
@@ -149,6 +152,7 @@ class GRU(Cell):
     gates = 3
     kernel = "gru"
     torch_gates = (0, 1, 2)
+    named = {"reset": 0, "update": 1}
 
     @staticmethod
     def forward(X: Tensor, plan: Plan, *weights: Tensor) -> Tuple[Tensor, Any]:
@@ -211,6 +215,7 @@ class LSTM(Cell):
     n_states = 2
     torch_gates = (1, 2, 0, 3)
     forget = 2
+    named = {"input": 1, "forget": 2, "output": 3}
 
     @staticmethod
     def forward(X: Tensor, plan: Plan, *weights: Tensor) -> Tuple[Tensor, Any]:
@@ -257,6 +262,7 @@ class PeepholeLSTM(Cell):
 
     gates = 4
     forget = 2
+    named = {"input": 1, "forget": 2, "output": 3}
     peepholes = 3
 
     @staticmethod

@@ -1,6 +1,6 @@
 """Layers of recurrent cells: the weights of each direction, and how a batch runs through them."""
 
-from typing import Any, Callable, Optional, Tuple, Type, cast
+from typing import Any, Callable, Dict, Optional, Tuple, Type, cast
 
 import torch
 from torch import Tensor, nn
@@ -65,8 +65,32 @@ class RecurrentLayer(nn.Module):
         RETURNS (tuple): The states, shape (directions, rows, hidden_width), and the cell state for
             the layer above.
         """
-        more = (self.P,) if self.cell.peepholes else ()
-        return run(self.cell, X, self.W, self.b, plan, self.U, *more), None
+        return run(self.cell, X, self.W, self.b, plan, self.U, *self._peepholes()), None
+
+    @torch.no_grad()
+    def gates(self, X: Tensor, plan: Plan) -> Dict[str, Tensor]:
+        """The gates of each row, by their names, which are those of `Cell.named`.
+
+        X, plan: As for `forward`.
+        RETURNS (Dict[str, Tensor]): Each of shape (directions, rows, hidden_width), in flat order,
+            between 0 and 1.
+        """
+        return self._gates(X, plan, self.W, self.b, self.U, *self._peepholes())
+
+    def _gates(
+        self, X: Tensor, plan: Plan, W: Tensor, b: Tensor, *weights: Tensor
+    ) -> Dict[str, Tensor]:
+        if not self.cell.named:
+            return {}
+        projected = torch.baddbmm(b, X.expand(len(W), -1, -1), W)
+        ordered = torch.stack([part[rows] for part, rows in zip(projected, plan.rows)])
+        _, (gates, *_) = self.cell.forward(ordered, plan, *weights)
+        flat = torch.stack([part[places] for part, places in zip(gates, plan.places)])
+        parts = flat.chunk(self.cell.gates, dim=2)
+        return {name: parts[i] for name, i in self.cell.named.items()}
+
+    def _peepholes(self) -> Tuple[Tensor, ...]:
+        return (self.P,) if self.cell.peepholes else ()
 
 
 class GridLSTMLayer(RecurrentLayer):
@@ -92,6 +116,12 @@ class GridLSTMLayer(RecurrentLayer):
             self.M = nn.Parameter(torch.empty(len(reverse), input_width, hidden_width))
             for M in self.M:
                 nn.init.xavier_uniform_(M)
+
+    @torch.no_grad()
+    def gates(self, X: Tensor, plan: Plan) -> Dict[str, Tensor]:
+        """Those of the block along time."""
+        W, U, b = (part.chunk(2, dim=2)[0] for part in (self.W, self.U, self.b))
+        return self._gates(X, plan, W, b, U)
 
     def forward(
         self, X: Tensor, plan: Plan, cell_state: Optional[Tensor] = None

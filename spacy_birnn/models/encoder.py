@@ -3,11 +3,11 @@
 import warnings
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, cast
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from thinc.api import Model, chain
-from thinc.types import Floats2d, Floats3d
+from thinc.types import Floats2d
 
 from ..checks import check_heads, check_positive, check_recurrent, check_width
 from ..errors import BirnnError, Errors, Warnings
@@ -95,24 +95,37 @@ def with_self_attention(tok2vec: DocsToVectors, heads: int, *, where: str) -> Do
     return chain(tok2vec, attention)
 
 
+class Recorded(NamedTuple):
+    """What the top layer of an encoder did with a batch.
+
+    states (np.ndarray): Shape (directions, tokens, width of one direction).
+    gates (Dict[str, np.ndarray]): The same of each gate, by its name.
+    """
+
+    states: np.ndarray
+    gates: Dict[str, np.ndarray]
+
+
 @contextmanager
-def recorded_states(encoder: Encoder) -> Iterator[List[Floats3d]]:
-    """Record the states of the top layer of a `birnn_encoder` in all that it reads meanwhile: of
-    each batch one array of shape (directions, tokens, width of one direction). Of two directions
-    the first is forward. It records what other threads let it read, too.
+def recorded(encoder: Encoder) -> Iterator[List[Recorded]]:
+    """Record the states and the gates of the top layer of a `birnn_encoder` in all that it reads
+    meanwhile, batch by batch. Of two directions the first is forward. It records what other threads
+    let it read, too.
 
     encoder (Model[List[Floats2d], List[Floats2d]]): The encoder, initialized.
     RAISES (ValueError): E010 before initialization.
     """
-    states: List[Floats3d] = []
+    batches: List[Recorded] = []
 
     def record(layer: Any, inputs: Any, output: Any) -> None:
-        # A layer also gives what it passes up the stack
-        states.append(cast(Floats3d, output[0].detach().cpu().numpy()))
+        # A layer also gives, and is given, what is passed up the stack
+        X, plan, *_ = inputs
+        gates = {name: gate.cpu().numpy() for name, gate in layer.gates(X, plan).items()}
+        batches.append(Recorded(output[0].detach().cpu().numpy(), gates))
 
     hook = torch_shim(encoder).module.layers[-1].register_forward_hook(record)
     try:
-        yield states
+        yield batches
     finally:
         hook.remove()
 

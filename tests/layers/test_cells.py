@@ -4,7 +4,7 @@ import torch
 
 from spacy_birnn.checks import CELLS, KERNEL_CELLS
 from spacy_birnn.layers.cells import CELL_CLASSES, Plan
-from spacy_birnn.layers.recurrent import GridLSTMLayer, Recurrence
+from spacy_birnn.layers.recurrent import GridLSTMLayer, Recurrence, RecurrentLayer
 
 RAGGED = np.array([3, 0, 1, 5, 3])
 WIDTH = 2
@@ -101,6 +101,44 @@ def test_gradients_are_those_of_finite_differences(cell, reverse):
     assert torch.autograd.gradcheck(
         lambda X, *weights: Recurrence.apply(X, CELL_CLASSES[cell], plan, *weights), inputs
     )
+
+
+@pytest.mark.parametrize("cell", [*CELL_CLASSES, "grid_lstm"])
+@pytest.mark.parametrize("peepholes", [0.0, 1.0])
+def test_gates_are_those_of_the_equations(cell, peepholes):
+    reverse = (False, True)
+    plan = Plan(RAGGED, reverse, torch.device("cpu"))
+    is_grid = cell == "grid_lstm"
+    made = {"lowest": True} if is_grid else {"cell": cell}
+    layer = (GridLSTMLayer if is_grid else RecurrentLayer)(3, WIDTH, reverse=reverse, **made)
+    X = torch.randn(1, int(RAGGED.sum()), 3)
+    torch.nn.init.normal_(layer.b)
+    if cell == "peephole_lstm":
+        torch.nn.init.constant_(layer.P, peepholes)
+    gates = {name: gate.numpy() for name, gate in layer.gates(X, plan).items()}
+    places = {"gru": ["reset", "update"], "rnn": []}.get(cell, ["", "input", "forget", "output"])
+    assert [*gates] == [name for name in places if name]
+    if not gates:
+        return
+    blocks = 2 if is_grid else 1
+    W, U, b = (p.detach().chunk(blocks, dim=2)[0].numpy() for p in (layer.W, layer.U, layer.b))
+    for direction, backward in enumerate(reverse):
+        for rows in walk(RAGGED, backward):
+            h, c = np.zeros(WIDTH), np.zeros(WIDTH)
+            for row in rows:
+                x = X[0, row].numpy() @ W[direction] + b[direction, 0]
+                after = [] if not layer.cell.peepholes else [layer.P.detach().numpy()[direction]]
+                step = STEPS["lstm" if is_grid else cell]
+                before, (h, c) = (h, c), step(x, h, c, U[direction], *after)
+                parts = np.split(x + before[0] @ U[direction], layer.cell.gates)
+                # What a peephole adds: the cell state before, or after the output gate's own step
+                seen = {"input": before[1], "forget": before[1], "output": c}
+                for part, name in zip(parts, places):
+                    extra = peepholes * seen[name] if after and name else 0.0
+                    if name:
+                        np.testing.assert_allclose(
+                            gates[name][direction, row], sigmoid(part + extra), atol=1e-6
+                        )
 
 
 def test_a_grid_has_a_block_along_time_and_a_block_up_the_stack():
