@@ -124,7 +124,8 @@ class Calibrated(Protocol):
         """
 
     def loss_at(self, evidence: Evidence, temperature: float) -> float:
-        """The negative log-likelihood of the annotation at a temperature, summed over a batch."""
+        """The negative log-likelihood, at a temperature, of what the annotation says of the
+        component's predictions, summed over a batch."""
 
     def decisions(self, evidence: Evidence, settings: Dict[str, Any]) -> Decisions:
         """What the component decides with the settings, where the annotation says what is right."""

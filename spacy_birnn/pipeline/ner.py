@@ -434,6 +434,13 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         threshold = best_threshold(calibrated(probabilities, beta))
         return {**settings, "confidence_map": beta, "fitted_threshold": threshold}
 
+    def loss_at(self, evidence: Evidence, temperature: float) -> float:
+        """The negative log-likelihood of the annotation."""
+        # Of a token with an unknown label nothing is known that the model could say
+        gold = evidence.gold | ~evidence.gold.any(axis=1, keepdims=True)
+        scores = self.constrain(evidence.scores.tempered(temperature))
+        return crf.loss(scores, gold, evidence.allowed)[0]
+
     def decisions(self, evidence: Evidence, settings: Dict[str, Any]) -> Decisions:
         """The entities that are set where all is annotated. Right is an entity with the start, the
         end and the label of one that is annotated."""

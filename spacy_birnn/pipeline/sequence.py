@@ -14,6 +14,7 @@ from ..crf import SequenceScores
 from ..errors import BirnnError, Errors
 from .base import BiRNNPipe, Setting, smoothed
 from .calibration import Decisions, Evidence, temperature_for
+from .fitting import TINY
 
 default_model_config = """
 [model]
@@ -173,10 +174,11 @@ class SequenceLabeller(BiRNNPipe):
         return Evidence(n_docs, scores, gold, allowed)
 
     def loss_at(self, evidence: Evidence, temperature: float) -> float:
-        # Of a token with an unknown label nothing is known that the model could say
-        gold = evidence.gold | ~evidence.gold.any(axis=1, keepdims=True)
-        scores = self.constrain(evidence.scores.tempered(temperature))
-        return crf.loss(scores, gold, evidence.allowed)[0]
+        """The negative log-likelihood of which of the set tags are right. That of the right tags
+        would say nothing of tokens whose label the component lacks, and fit how the probability of
+        wrong tags is shared among them."""
+        p, right = self.decisions(evidence, {"temperature": temperature})
+        return -float(np.log(np.maximum(np.where(right, p, 1 - p), TINY)).sum())
 
     def decisions(self, evidence: Evidence, settings: Dict[str, Any]) -> Decisions:
         """The tag of each token that has annotation."""

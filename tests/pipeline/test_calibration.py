@@ -271,6 +271,9 @@ def test_labels_that_a_component_does_not_have_are_reported_and_count_as_wrong(t
     found = reports["birnn_tagger"]
     assert found.count.sum() == before.count.sum()
     assert (found.observed * found.count).sum() < (before.observed * before.count).sum()
+    # Its tags are as probable as that now
+    expected, observed = (part @ found.count for part in (found.expected, found.observed))
+    assert expected == pytest.approx(observed, rel=0.1)
     assert (reports["birnn_ner"].observed == 0).all() and reports["birnn_ner"].count.sum() > 0
 
 

@@ -1068,7 +1068,7 @@ def test_a_full_disk_leaves_what_was_there(trained, make_examples, tmp_path, mon
             self.file.write(data[: len(data) // 2])
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "open", lambda path, *args, **_: FullDisk(open_file(path, *args)))
+    monkeypatch.setattr(Path, "open", lambda *args, **given: FullDisk(open_file(*args, **given)))
     with pytest.raises(OSError, match="BIRNN-E016.*pipe.*No space left") as caught:
         pipe.to_disk(tmp_path)
     monkeypatch.undo()
