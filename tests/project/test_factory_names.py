@@ -67,6 +67,7 @@ def test_the_documentation_draws_the_entities_that_evaluate_does_not(
 ):
     nlp = spacy.blank("en")
     nlp.add_pipe("entity_ruler").add_patterns([{"label": "ORG", "pattern": "Velotek"}])
+    (tmp_path / "training").mkdir()
     nlp.to_disk(tmp_path / "training" / "model-best")
     (code,) = re.findall(r"(?s)```python\n(.+?)```", section)
     monkeypatch.chdir(tmp_path)
