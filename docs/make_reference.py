@@ -263,12 +263,19 @@ def commands_page() -> str:
                 rows.append(row(f"`{shown}`", text, ""))
             else:
                 is_set = not (parameter.is_flag or parameter.default in (None, (), []))
-                default = f"`{parameter.default}`" if is_set else ""
-                rows.append(row(f"`{', '.join(parameter.opts)}`", text, default))
+                default = getattr(parameter.default, "value", parameter.default)
+                shown = f"`{default}`" if is_set else ""
+                rows.append(row(f"`{', '.join(parameter.opts)}`", text, shown))
         parts += [
             f"## `{name}`",
             f"```text\n{' '.join(usage)}\n```",
-            inspect.cleandoc(command.help),
+            # click keeps the lines of a paragraph with this mark as they are
+            re.sub(
+                r"\x08\n(.+?)(?=\n\n)",
+                r"```ini\n\1\n```",
+                inspect.cleandoc(command.help),
+                flags=re.S,
+            ),
             "\n".join(["| argument | | default |", "| --- | --- | --- |", *rows]),
             f"{command.epilog.replace(': ', ': `', 1)}`",
         ]

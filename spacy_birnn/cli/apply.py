@@ -248,7 +248,7 @@ def _check_pyarrow() -> None:
     try:
         import pyarrow  # noqa: F401
     except ImportError:
-        fail("Parquet needs pyarrow", "pip install 'spacy-birnn[parquet]'")
+        fail("Parquet needs pyarrow", 'Install it with: pip install "spacy-birnn[parquet]"')
 
 
 READERS = {

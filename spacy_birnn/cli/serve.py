@@ -50,7 +50,9 @@ def serve_cli(
         import prometheus_client  # noqa: F401
         import uvicorn
     except ImportError:
-        fail("Serving needs further packages", 'pip install -c constraints.txt ".[serve]"')
+        fail(
+            "Serving needs further packages", 'Install them with: pip install "spacy-birnn[serve]"'
+        )
     if max_waiting < max_texts:
         raise typer.BadParameter("--max-waiting must be at least --max-texts")
     with listen(host, port) as sock:

@@ -142,7 +142,7 @@ def test_without_pyarrow_parquet_says_what_to_install(
 ):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     result = invoke("apply", trained_path, txt, tmp_path / "out.parquet")
-    assert result.exit_code == 1 and "pip install 'spacy-birnn[parquet]'" in result.stderr
+    assert result.exit_code == 1 and 'pip install "spacy-birnn[parquet]"' in result.stderr
 
 
 def test_tab_separated_values(tmp_path):
