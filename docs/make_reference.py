@@ -48,17 +48,23 @@ GROUPS = {
 }
 # What may be imported from each module; a method stands behind its class
 PUBLIC = {
-    "pipeline.ner": ["BiRNNEntityRecognizer.span_probabilities", "BiRNNEntityRecognizer.k_best"],
+    "pipeline.ner": [
+        "BiRNNEntityRecognizer.span_probabilities",
+        "BiRNNEntityRecognizer.k_best",
+        "BiRNNEntityRecognizer.candidates",
+    ],
     "pipeline.tagger": ["BiRNNTagger.label_probabilities"],
     "pipeline.confidence": ["get_confidence"],
     "pipeline.calibration": ["calibrate", "reliability", "Reliability"],
     "explanation": ["explain", "hide"],
+    "tracing": ["trace", "Trace"],
     "evaluation": [
         "predict",
         "compare_entities",
         "Finding",
         "Counts",
         "count",
+        "count_by_tags",
         "count_by_label",
         "count_by_seen",
         "entity_forms",

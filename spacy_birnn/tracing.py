@@ -51,7 +51,8 @@ def trace(nlp: Language, doc: Doc, *, pipe: Optional[str] = None) -> List[Trace]
         encoder set theirs.
     pipe (Optional[str]): The component's name. None takes the first that has an encoder.
     RETURNS (List[Trace]): One for each direction, forward first.
-    RAISES (NoTrace): If there is no such encoder, or the text has no tokens or too many.
+    RAISES (ValueError): `NoTrace`, if there is no such encoder, or the text has no tokens or too
+        many.
     """
     encoders = encoders_of(nlp)
     name = next(iter(encoders), "") if pipe is None else pipe

@@ -103,6 +103,7 @@ def learning_curve_cli(
     if not report["points"]:
         fail("No training came to its end", "Their errors are above.")
     if html is not None:
+        html.parent.mkdir(parents=True, exist_ok=True)
         with replacing(html) as new:
             new.write_text(page(report, f"Learning curve of {config.name}"), encoding="utf8")
         say(f"Wrote {html}")
