@@ -35,7 +35,13 @@ def serve_cli(
         int, typer.Option(min=1, help="Texts that wait for their turn, at least --max-texts")
     ] = 1024,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", "-b", min=1, help="Texts that the pipeline gets at once")
+        int,
+        typer.Option(
+            "--batch-size",
+            "-b",
+            min=1,
+            help="Texts that the pipeline gets at once, with --max-chars in all at most",
+        ),
     ] = 32,
 ) -> None:
     """Serve a pipeline: a page to try it on, and JSON for programs.

@@ -62,7 +62,8 @@ class Limits(NamedTuple):
     max_texts (int): Texts of a request.
     max_requests (int): Requests at once.
     max_waiting (int): Texts that wait for their turn.
-    batch_size (int): Texts that the pipeline gets at once.
+    batch_size (int): Texts that the pipeline gets at once, which have `max_chars` characters
+        together at most: no batch takes more time and memory than one request may.
     """
 
     max_chars: int = 20_000
@@ -309,7 +310,13 @@ def create_app(nlp: Language, limits: Limits) -> FastAPI:
         metrics.batches.observe(len(queries))
         return analyzer.answer(queries)
 
-    batcher = Batcher(answer_all, batch_size=limits.batch_size, max_waiting=limits.max_waiting)
+    batcher = Batcher(
+        answer_all,
+        size_of=lambda query: len(query.text),
+        batch_size=limits.batch_size,
+        max_size=limits.max_chars,
+        max_waiting=limits.max_waiting,
+    )
     metrics.waiting.set_function(lambda: batcher.n_waiting)
     worker: Optional["asyncio.Task[None]"] = None
 
