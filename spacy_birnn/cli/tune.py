@@ -39,7 +39,8 @@ training is that of the config as it is, if it is in the ranges. Those that fall
 of the others are cut short.
 
 The output directory gets best.cfg, tuning.html and study.db, a database of Optuna. The same command
-goes on where it was stopped. Other settings can be overridden (--training.max_steps 500)."""
+goes on where it was stopped, so only one at a time may use the directory. Other settings can be
+overridden (--training.max_steps 500)."""
 # A trial is not cut short by its first evaluations, nor before there are some to compare with
 MIN_EVALUATIONS, MIN_TRIALS = 3, 5
 
