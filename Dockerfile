@@ -15,7 +15,9 @@ ARG PIPELINE=en_birnn_sample
 COPY constraints.txt /tmp/
 RUN pip install --no-cache-dir -c /tmp/constraints.txt torch --extra-index-url https://download.pytorch.org/whl/cpu
 COPY ${WHEELS} /tmp/wheels
-RUN pip install --no-cache-dir -c /tmp/constraints.txt --find-links /tmp/wheels "spacy-birnn[serve]" "${PIPELINE}"
+# These two from the folder only: who knows what has their names in a public index. Then what they need
+RUN pip install --no-cache-dir --no-deps --no-index --find-links /tmp/wheels spacy-birnn "${PIPELINE}" && \
+    pip install --no-cache-dir -c /tmp/constraints.txt "spacy-birnn[serve]" "${PIPELINE}"
 
 RUN useradd --system --no-create-home service
 USER service

@@ -1,7 +1,7 @@
 """What the site has beyond docs/: the README as its start page, a page for each file of the
 repository that a page links to, and formulas as MathML, which browsers draw by themselves."""
 
-import os
+import posixpath
 import re
 from pathlib import Path
 from typing import Any, Dict
@@ -42,11 +42,11 @@ def on_files(files: Any, config: Any) -> Any:
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     source = sources[page.file.src_uri]
-    here = Path(page.file.src_uri).parent
+    here = posixpath.dirname(page.file.src_uri)
 
     def link(found: "re.Match[str]") -> str:
         target = (source.parent / found[0]).resolve()
-        return os.path.relpath(uri_of(target), here)
+        return posixpath.relpath(uri_of(target), here)
 
     def formula(found: "re.Match[str]") -> str:
         mathml = convert(found[1], display="block").replace("\n", " ")

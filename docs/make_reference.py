@@ -48,17 +48,23 @@ GROUPS = {
 }
 # What may be imported from each module; a method stands behind its class
 PUBLIC = {
-    "pipeline.ner": ["BiRNNEntityRecognizer.span_probabilities", "BiRNNEntityRecognizer.k_best"],
+    "pipeline.ner": [
+        "BiRNNEntityRecognizer.span_probabilities",
+        "BiRNNEntityRecognizer.k_best",
+        "BiRNNEntityRecognizer.candidates",
+    ],
     "pipeline.tagger": ["BiRNNTagger.label_probabilities"],
     "pipeline.confidence": ["get_confidence"],
     "pipeline.calibration": ["calibrate", "reliability", "Reliability"],
     "explanation": ["explain", "hide"],
+    "tracing": ["trace", "Trace"],
     "evaluation": [
         "predict",
         "compare_entities",
         "Finding",
         "Counts",
         "count",
+        "count_by_tags",
         "count_by_label",
         "count_by_seen",
         "entity_forms",
@@ -263,12 +269,19 @@ def commands_page() -> str:
                 rows.append(row(f"`{shown}`", text, ""))
             else:
                 is_set = not (parameter.is_flag or parameter.default in (None, (), []))
-                default = f"`{parameter.default}`" if is_set else ""
-                rows.append(row(f"`{', '.join(parameter.opts)}`", text, default))
+                default = getattr(parameter.default, "value", parameter.default)
+                shown = f"`{default}`" if is_set else ""
+                rows.append(row(f"`{', '.join(parameter.opts)}`", text, shown))
         parts += [
             f"## `{name}`",
             f"```text\n{' '.join(usage)}\n```",
-            inspect.cleandoc(command.help),
+            # click keeps the lines of a paragraph with this mark as they are
+            re.sub(
+                r"\x08\n(.+?)(?=\n\n)",
+                r"```ini\n\1\n```",
+                inspect.cleandoc(command.help),
+                flags=re.S,
+            ),
             "\n".join(["| argument | | default |", "| --- | --- | --- |", *rows]),
             f"{command.epilog.replace(': ', ': `', 1)}`",
         ]

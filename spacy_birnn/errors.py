@@ -254,7 +254,7 @@ class Errors(metaclass=_WithCodes):
         "{where}: {reason}. A field with a quotation mark must stand between quotation marks, with "
         "those inside doubled."
     )
-    E080 = "Reading '{path}' needs pyarrow: pip install 'spacy-birnn[parquet]'."
+    E080 = "Reading '{path}' needs pyarrow: pip install \"spacy-birnn[parquet]\"."
     E081 = (
         "The split leaves nothing for {part}: {n} documents with different texts are too few. "
         "Give it a larger share, or write one file (OUT.spacy)."

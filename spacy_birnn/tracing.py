@@ -12,6 +12,10 @@ from .models.encoder import recorded
 LONGEST = 100
 
 
+class NoTrace(ValueError):
+    """There is no trace of this text, or of this component."""
+
+
 class Trace(NamedTuple):
     """The states of one direction of an encoder's top layer along a text.
 
@@ -50,18 +54,17 @@ def trace(nlp: Language, doc: Doc, *, pipe: Optional[str] = None) -> List[Trace]
         encoder set theirs.
     pipe (Optional[str]): The component's name. None takes the first that has an encoder.
     RETURNS (List[Trace]): One for each direction, forward first.
-    RAISES (ValueError): If there is no such encoder, or the text has no tokens or too many.
+    RAISES (ValueError): `NoTrace`, if there is no such encoder, or the text has no tokens or too
+        many.
     """
     encoders = encoders_of(nlp)
     name = next(iter(encoders), "") if pipe is None else pipe
     if name not in encoders:
         have = ", ".join(encoders) or "none"
         where = "The pipeline" if pipe is None else f"'{pipe}'"
-        raise ValueError(f"{where} has no recurrent encoder. Components that have one: {have}.")
+        raise NoTrace(f"{where} has no recurrent encoder. Components that have one: {have}.")
     if not 1 <= len(doc) <= LONGEST:
-        raise ValueError(
-            f"The text has {len(doc)} words, but a picture has room for 1 to {LONGEST}."
-        )
+        raise NoTrace(f"The text has {len(doc)} words, but a picture has room for 1 to {LONGEST}.")
     for earlier, component in nlp.pipeline:
         if earlier == name:
             break

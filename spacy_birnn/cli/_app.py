@@ -37,6 +37,10 @@ SHOWN = 20
 _printer = Printer(no_print=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables")]
+Code = Annotated[
+    Optional[Path],
+    typer.Option("--code", "-c", help="Python file with functions that the config names"),
+]
 Force = Annotated[bool, typer.Option("--force", "-F", help="Overwrite what is at the output path")]
 
 

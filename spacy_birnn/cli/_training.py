@@ -1,6 +1,7 @@
 """Training with some settings of a config changed, as `tune` and `learning-curve` do many times."""
 
 import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Optional
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from spacy.language import Language
     from thinc.api import Config
 
-# The name that the training loop's logger has while `train` runs
+# The name under which `train` registers a logger for the training loop
 LOGGER = "spacy-birnn.while_training"
 
 
@@ -68,6 +69,7 @@ def train(
     evaluated (Optional[Callable[[int, float], None]]): Called with the step and the score (of
         [training.score_weights]) of each evaluation. What it raises ends training.
     RETURNS (float): The best score.
+    RAISES (ValueError): If it is no number, as that of a scorer of the user's may be.
     """
     import tqdm
     from spacy.training import loop
@@ -90,4 +92,7 @@ def train(
         registry.loggers.register(LOGGER, func=lambda: lambda *_: (log_step, lambda: None))
         nlp = init_nlp(with_settings(config, {"training.logger": logger}))
         loop.train(nlp, stdout=io.StringIO(), stderr=io.StringIO())
-    return max(scores)
+    best = max(scores)
+    if not math.isfinite(best):
+        raise ValueError(f"The score is {best}")
+    return best

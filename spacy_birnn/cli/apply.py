@@ -237,8 +237,9 @@ def _read_parquet(path: Path, text_key: str) -> Iterator[Line]:
             batches = (batch.to_pylist() for batch in file.iter_batches(ROWS))
             rows = (row for batch in batches for row in batch)
             for number, row in enumerate(rows, start=1):
-                # A cell may be what JSON doesn't have, such as a date
-                fields = json.loads(json.dumps(row, default=str))
+                # A cell may be what JSON doesn't have: a date becomes a text, NaN null
+                as_json = json.dumps(row, default=str)
+                fields = json.loads(as_json, parse_constant=lambda _: None)
                 yield Line(number, _with_text(fields, text_key))
     except ArrowInvalid as error:
         raise ValueError(f"'{path}' is no Parquet file: {error}") from None
@@ -248,7 +249,7 @@ def _check_pyarrow() -> None:
     try:
         import pyarrow  # noqa: F401
     except ImportError:
-        fail("Parquet needs pyarrow", "pip install 'spacy-birnn[parquet]'")
+        fail("Parquet needs pyarrow", 'Install it with: pip install "spacy-birnn[parquet]"')
 
 
 READERS = {

@@ -7,6 +7,7 @@ import typer
 
 from ._app import (
     SHOWN,
+    Code,
     Json,
     blank_pipeline,
     command,
@@ -55,9 +56,7 @@ def check_cli(
     lang: Annotated[
         str, typer.Option(help="Language whose tokenizer is compared; a config has its own")
     ] = "en",
-    code: Annotated[
-        Optional[Path], typer.Option(help="Python file with functions that the config names")
-    ] = None,
+    code: Code = None,
     as_json: Json = False,
 ) -> None:
     """Look through the data of a config, or any data: labels, rare ones, entities with several

@@ -14,6 +14,7 @@ import typer
 
 from ..files import replacing
 from ._app import (
+    Code,
     Json,
     command,
     fail,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from thinc.api import Config
 
 Reader = Callable[["Language"], Iterable["Example"]]
-# The name that the reader of a share of the data has while this command runs
+# The name under which this command registers the reader of a share of the data
 READER = "spacy-birnn.share"
 # A curve has three numbers, so it says something of more sizes than that only
 MIN_SIZES = 4
@@ -59,10 +60,7 @@ def learning_curve_cli(
     html: Annotated[
         Optional[Path], typer.Option(help="Write the curve and the table as one page, too")
     ] = None,
-    code: Annotated[
-        Optional[Path],
-        typer.Option("--code", "-c", help="Python file with functions that the config names"),
-    ] = None,
+    code: Code = None,
     force: Annotated[
         bool, typer.Option("--force", "-F", help="Begin anew; earlier results are lost")
     ] = False,
@@ -105,6 +103,7 @@ def learning_curve_cli(
     if not report["points"]:
         fail("No training came to its end", "Their errors are above.")
     if html is not None:
+        html.parent.mkdir(parents=True, exist_ok=True)
         with replacing(html) as new:
             new.write_text(page(report, f"Learning curve of {config.name}"), encoding="utf8")
         say(f"Wrote {html}")

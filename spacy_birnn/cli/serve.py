@@ -35,7 +35,13 @@ def serve_cli(
         int, typer.Option(min=1, help="Texts that wait for their turn, at least --max-texts")
     ] = 1024,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", "-b", min=1, help="Texts that the pipeline gets at once")
+        int,
+        typer.Option(
+            "--batch-size",
+            "-b",
+            min=1,
+            help="Texts that the pipeline gets at once, with --max-chars in all at most",
+        ),
     ] = 32,
 ) -> None:
     """Serve a pipeline: a page to try it on, and JSON for programs.
@@ -50,7 +56,9 @@ def serve_cli(
         import prometheus_client  # noqa: F401
         import uvicorn
     except ImportError:
-        fail("Serving needs further packages", 'pip install -c constraints.txt ".[serve]"')
+        fail(
+            "Serving needs further packages", 'Install them with: pip install "spacy-birnn[serve]"'
+        )
     if max_waiting < max_texts:
         raise typer.BadParameter("--max-waiting must be at least --max-texts")
     with listen(host, port) as sock:

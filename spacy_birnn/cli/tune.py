@@ -2,25 +2,15 @@
 
 import time
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Iterator,
-    NamedTuple,
-    NoReturn,
-    Optional,
-    TypeGuard,
-    Union,
-)
+from typing import TYPE_CHECKING, Annotated, Any, Iterator, Optional
 
 import typer
 
 from ..files import replacing
 from . import tune_page
 from ._app import (
+    Code,
     Json,
     command,
     fail,
@@ -31,23 +21,13 @@ from ._app import (
     warn,
 )
 from ._training import complete_config, initialized, settings_of, train, with_settings
+from .tune_ranges import EXAMPLE, Range, read_ranges
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
     from thinc.api import Config
 
-# A section for each setting to try, with a name of the user's choice
-EXAMPLE = """[tune]
-[tune.learn_rate]
-setting = "training.optimizer.learn_rate"
-low = 0.0005
-high = 0.01
-log = true
-[tune.width]
-setting = "components.birnn_ner.model.tok2vec.width"
-choices = [64, 128, 256]"""
 HELP = f"""Train again and again with other settings, and write the config that has the best score
 on the development data. The config says what to try, in sections that `spacy train` ignores:
 
@@ -59,43 +39,10 @@ training is that of the config as it is, if it is in the ranges. Those that fall
 of the others are cut short.
 
 The output directory gets best.cfg, tuning.html and study.db, a database of Optuna. The same command
-goes on where it was stopped. Other settings can be overridden (--training.max_steps 500)."""
-KEYS = ("setting", "low", "high", "log", "choices")
+goes on where it was stopped, so only one at a time may use the directory. Other settings can be
+overridden (--training.max_steps 500)."""
 # A trial is not cut short by its first evaluations, nor before there are some to compare with
 MIN_EVALUATIONS, MIN_TRIALS = 3, 5
-
-
-class Range(NamedTuple):
-    """What a section of [tune] declares.
-
-    name (str): The name of the section.
-    setting (str): The dotted name of the setting.
-    choices (tuple): All values; empty if there are bounds instead.
-    low, high (Union[int, float]): The bounds, which are in it. Whole numbers if both are.
-    log (bool): Whether the orders of magnitude are equally likely.
-    """
-
-    name: str
-    setting: str
-    choices: tuple[Any, ...] = ()
-    low: Union[int, float] = 0
-    high: Union[int, float] = 0
-    log: bool = False
-
-    @property
-    def distribution(self) -> "BaseDistribution":
-        from optuna import distributions
-
-        if self.choices:
-            return distributions.CategoricalDistribution(self.choices)
-        if isinstance(self.low, int) and isinstance(self.high, int):
-            return distributions.IntDistribution(self.low, self.high, log=self.log)
-        return distributions.FloatDistribution(self.low, self.high, log=self.log)
-
-    def __contains__(self, value: Any) -> bool:
-        if self.choices:
-            return value in self.choices
-        return _is_number(value) and self.low <= value <= self.high
 
 
 @command(
@@ -117,10 +64,7 @@ def tune_cli(
         Optional[float], typer.Option(min=0, help="Seconds after which no further one begins")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the choice of settings")] = 0,
-    code: Annotated[
-        Optional[Path],
-        typer.Option("--code", "-c", help="Python file with functions that the config names"),
-    ] = None,
+    code: Code = None,
     force: Annotated[
         bool, typer.Option("--force", "-F", help="Begin anew; what was found before is lost")
     ] = False,
@@ -153,65 +97,6 @@ def tune_cli(
     say(f"Wrote {report['config']} and {report['page']}")
 
 
-def read_ranges(config: "Config") -> list[Range]:
-    """What the section [tune] of a complete config declares. Each bound and choice is tried in the
-    pipeline, untrained. The command ends if there is no range, or one that can't be used."""
-    sections = config.interpolate().get("tune", {})
-    if not sections:
-        fail("The config has no section [tune] with ranges", EXAMPLE)
-    found = [_read_range(name, section, config) for name, section in sections.items()]
-    settings = [one.setting for one in found]
-    for one in found:
-        if settings.count(one.setting) > 1:
-            fail(f"[tune.{one.name}]", f"'{one.setting}' has another range. Leave one of them out.")
-        for value in one.choices or (one.low, one.high):
-            _try(config, one, value)
-    return found
-
-
-def _try(config: "Config", one: Range, value: Any) -> None:
-    from spacy.util import load_model_from_config
-
-    try:
-        load_model_from_config(with_settings(config, {one.setting: value}), auto_fill=True)
-    except Exception as error:  # whatever an architecture says of it
-        fail(f"[tune.{one.name}]: {one.setting} can't be {value!r}", str(error))
-
-
-def _read_range(name: str, section: Any, config: "Config") -> Range:
-    def wrong(reason: str) -> NoReturn:
-        fail(f"[tune.{name}]", f"{reason}\n\n{EXAMPLE}")
-
-    if not isinstance(section, dict):
-        fail(f"[tune] has the value {name} = {section!r}", EXAMPLE)
-    if unknown := [key for key in section if key not in KEYS]:
-        wrong(f"There is no '{unknown[0]}'. A range has: {', '.join(KEYS)}.")
-    setting = str(section.get("setting"))
-    known = {dotted: value for dotted, value in settings_of(config) if "." in dotted}
-    if setting not in known or isinstance(known[setting], dict):
-        near = get_close_matches(setting, known)
-        hint = f" Do you mean '{near[0]}'?" if near else ""
-        wrong(f"setting = '{setting}' is no setting of the config.{hint}")
-    if "choices" in section:
-        choices = section["choices"]
-        plain = isinstance(choices, list) and all(
-            value is None or isinstance(value, (bool, int, float, str)) for value in choices
-        )
-        if not plain or len(choices) < 2 or len(section) > 2:
-            wrong(f"choices must be a list of values, without low, high and log: {choices!r}.")
-        return Range(name, setting, tuple(choices))
-    low, high, log = (section.get(key) for key in ("low", "high", "log"))
-    if not (_is_number(low) and _is_number(high) and low < high):
-        wrong(f"low must be a number less than high, but they are {low!r} and {high!r}.")
-    if log not in (None, True, False) or (log and low <= 0):
-        wrong(f"log must be true or false, and true only if low is above 0, but it is {log!r}.")
-    return Range(name, setting, (), low, high, bool(log))
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 class Tuning:
     """The trials of a config.
 
@@ -236,7 +121,7 @@ class Tuning:
         if force:
             path.unlink(missing_ok=True)
         try:
-            storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+            storage = optuna.storages.RDBStorage(url_of(path))
         except Exception as error:  # those of SQLAlchemy and SQLite
             fail(f"Can't read '{path}'", f"{error}\nBegin anew with --force.")
         try:
@@ -356,6 +241,13 @@ class Tuning:
             "seconds": trial.duration.total_seconds() if trial.duration else 0.0,
             "error": trial.user_attrs.get("error"),
         }
+
+
+def url_of(path: Path) -> str:
+    """The address of a SQLite file for Optuna, which fills in what is in braces."""
+    from sqlalchemy import URL
+
+    return str(URL.create("sqlite", database=str(path))).replace("{", "{{").replace("}", "}}")
 
 
 def finished(study: "Study") -> list["FrozenTrial"]:

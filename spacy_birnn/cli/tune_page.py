@@ -1,12 +1,10 @@
 """The trials of `birnn tune` as tables and as a page."""
 
 from html import escape
-from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from ..pages import chart, html
-
-if TYPE_CHECKING:
-    from .tune import Range
+from .tune_ranges import Range
 
 # Seconds after which a browser reads the page again while trials run
 REFRESH = 15
@@ -21,7 +19,7 @@ COLORS = {"cut short": 4, "complete": 0, "best": 1}
 def page(
     title: str,
     report: dict[str, Any],
-    ranges: Sequence["Range"],
+    ranges: Sequence[Range],
     paths: Mapping[int, Mapping[int, float]],
     *,
     running: bool,
@@ -89,7 +87,7 @@ def page(
     return html.page(title, *parts, style=STYLE + chart.STYLE, refresh=refresh)
 
 
-def _by_setting(one: "Range", dots: Callable[..., list[chart.Line]]) -> str:
+def _by_setting(one: Range, dots: Callable[..., list[chart.Line]]) -> str:
     def place(trial: dict[str, Any]) -> Any:
         value = trial["settings"][one.setting]
         return one.choices.index(value) if one.choices else value

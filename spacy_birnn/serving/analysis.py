@@ -14,7 +14,7 @@ from ..explanation import hide
 from ..pipeline.confidence import get_confidence, to_json
 from ..pipeline.ner import BiRNNEntityRecognizer
 from ..pipeline.textcat import TextClassifier
-from ..tracing import encoders_of, trace
+from ..tracing import NoTrace, encoders_of, trace
 
 logger = logging.getLogger("spacy_birnn")
 
@@ -91,7 +91,7 @@ class Analyzer:
         views = {"document": self._document, "inspection": self._inspection, "states": self._states}
         try:
             return views[query.view](query)
-        except BadQuery as error:
+        except (BadQuery, NoTrace) as error:
             return Failure(str(error), asked_wrongly=True)
         except Exception as error:
             logger.exception("The pipeline failed on a text of %d characters", len(query.text))
@@ -137,14 +137,9 @@ class Analyzer:
         }
 
     def _states(self, query: Query) -> Dict[str, Any]:
-        encoders = encoders_of(self.nlp)
-        name = query.component or next(iter(encoders), "")
-        try:
-            traces = trace(self.nlp, self._doc(query), pipe=query.component)
-        except ValueError as error:
-            raise BadQuery(str(error)) from error
+        traces = trace(self.nlp, self._doc(query), pipe=query.component)
         return {
-            "component": name,
+            "component": query.component or next(iter(encoders_of(self.nlp))),
             "words": traces[0].words,
             "directions": [
                 {

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any, AsyncIterator, Dict, List, NamedTuple, Optional, Tuple, Union
@@ -19,8 +20,9 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast
 from spacy.language import Language
+from spacy.tokenizer import Tokenizer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -36,6 +38,13 @@ RETRY_AFTER = "1"
 BYTES = 12
 # What else a request has
 OVERHEAD = 1000
+# Seconds in which all of a request has to arrive: meanwhile it counts as one of those at once
+PATIENCE = 30.0
+# Characters in a row without white space. The time of spaCy's tokenizer grows with the square of
+# their number (20,000 brackets take more than a minute), and nothing else runs meanwhile
+LONGEST_WORD = 1000
+# Of what is wrong with a request, how much the answer says
+FAULTS = 3
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -53,7 +62,8 @@ class Limits(NamedTuple):
     max_texts (int): Texts of a request.
     max_requests (int): Requests at once.
     max_waiting (int): Texts that wait for their turn.
-    batch_size (int): Texts that the pipeline gets at once.
+    batch_size (int): Texts that the pipeline gets at once, which have `max_chars` characters
+        together at most: no batch takes more time and memory than one request may.
     """
 
     max_chars: int = 20_000
@@ -85,7 +95,7 @@ class TextBody(_Body):
 
 
 class TextsBody(_Body):
-    texts: List[Text]
+    texts: Annotated[List[Text], FailFast()]
 
 
 class InspectBody(TextBody):
@@ -93,7 +103,7 @@ class InspectBody(TextBody):
 
 
 class StatesBody(InspectBody):
-    component: Optional[str] = None
+    component: Optional[Text] = None
 
 
 class Token(BaseModel):
@@ -179,6 +189,7 @@ class Documents(BaseModel):
 
 
 PROBLEMS: Dict[Union[int, str], Dict[str, Any]] = {
+    408: {"model": Problem, "description": "The request has not arrived in time"},
     413: {"model": Problem, "description": "More text than the service takes"},
     422: {"model": Problem, "description": "Not what the endpoint takes"},
     500: {"model": Problem, "description": "The pipeline failed on the text"},
@@ -228,14 +239,21 @@ class Guard:
             return
         # Other paths are not told apart: anyone can make up as many as they like
         asks = scope["path"].startswith("/api/") and scope["method"] == "POST"
-        begun, status, n_bytes = perf_counter(), 499, 0
+        begun, status, n_bytes, has_all = perf_counter(), 499, 0, False
 
         async def limited() -> Message:
-            nonlocal n_bytes
-            message = await receive()
+            nonlocal n_bytes, has_all
+            if has_all:
+                return await receive()
+            left = begun + PATIENCE - perf_counter()
+            try:
+                message = await asyncio.wait_for(receive(), left)
+            except asyncio.TimeoutError:
+                raise HTTPException(408, f"The request took over {PATIENCE:g} seconds.") from None
             n_bytes += len(message.get("body", b""))
             if n_bytes > self.max_bytes:
                 raise self._too_large()
+            has_all = not message.get("more_body", False)
             return message
 
         async def noted(message: Message) -> None:
@@ -276,11 +294,14 @@ def create_app(nlp: Language, limits: Limits) -> FastAPI:
     """
     metrics = Metrics()
     analyzer = Analyzer(nlp)
+    # Other tokenizers, such as those for Chinese, read texts without white space
+    max_chars_of_word = LONGEST_WORD if isinstance(nlp.tokenizer, Tokenizer) else limits.max_chars
     description = {
         **describe(nlp),
         "limits": {
             "max_chars": limits.max_chars,
             "max_texts": limits.max_texts,
+            "max_chars_of_word": max_chars_of_word,
             "max_words_of_states": LONGEST,
         },
     }
@@ -289,7 +310,13 @@ def create_app(nlp: Language, limits: Limits) -> FastAPI:
         metrics.batches.observe(len(queries))
         return analyzer.answer(queries)
 
-    batcher = Batcher(answer_all, batch_size=limits.batch_size, max_waiting=limits.max_waiting)
+    batcher = Batcher(
+        answer_all,
+        size_of=lambda query: len(query.text),
+        batch_size=limits.batch_size,
+        max_size=limits.max_chars,
+        max_waiting=limits.max_waiting,
+    )
     metrics.waiting.set_function(lambda: batcher.n_waiting)
     worker: Optional["asyncio.Task[None]"] = None
 
@@ -314,6 +341,13 @@ def create_app(nlp: Language, limits: Limits) -> FastAPI:
         if len(queries) > limits.max_texts:
             reason = f"There are {len(queries)} texts; a request may have {limits.max_texts}."
             raise HTTPException(413, reason)
+        words = (len(word) for query in queries for word in query.text.split())
+        if (longest := max(words, default=0)) > max_chars_of_word:
+            raise HTTPException(
+                413,
+                f"There are {longest} characters without white space between them; there may be "
+                f"{max_chars_of_word}.",
+            )
         try:
             futures = batcher.submit(queries)
         except Busy:
@@ -350,7 +384,8 @@ def create_app(nlp: Language, limits: Limits) -> FastAPI:
     @app.exception_handler(RequestValidationError)
     async def refuse(request: Request, error: RequestValidationError) -> JSONResponse:
         # FastAPI's own answer repeats the text
-        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        first = islice(error.errors(), FAULTS)
+        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in first)
         return _problem(HTTPException(422, "; ".join(faults)))
 
     @app.post("/api/analyze", responses={200: {"model": Document}, **PROBLEMS})

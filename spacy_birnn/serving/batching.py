@@ -20,13 +20,25 @@ class Batcher:
     was busy. A query whose answer nobody waits for any more (its future is cancelled) is dropped.
 
     run (Callable[[List[Any]], List[Any]]): Gives the answer to each of some queries.
+    size_of (Callable[[Any], int]): How large a query is.
     batch_size (int): How many queries it gets at once, at most.
+    max_size (int): How large they are together, at most; a larger one comes alone.
     max_waiting (int): How many may wait.
     """
 
-    def __init__(self, run: Callable[[List[Any]], List[Any]], *, batch_size: int, max_waiting: int):
+    def __init__(
+        self,
+        run: Callable[[List[Any]], List[Any]],
+        *,
+        size_of: Callable[[Any], int],
+        batch_size: int,
+        max_size: int,
+        max_waiting: int,
+    ):
         self._run = run
+        self._size_of = size_of
         self._batch_size = batch_size
+        self._max_size = max_size
         self._max_waiting = max_waiting
         self._jobs: Deque[_Job] = deque()
         self._filled = asyncio.Event()
@@ -74,8 +86,13 @@ class Batcher:
 
     def _next(self) -> List[_Job]:
         jobs: List[_Job] = []
+        left = self._max_size
         while self._jobs and len(jobs) < self._batch_size:
-            job = self._jobs.popleft()
+            job = self._jobs[0]
             if not job.answer.done():
+                left -= self._size_of(job.query)
+                if jobs and left < 0:
+                    break
                 jobs.append(job)
+            self._jobs.popleft()
         return jobs

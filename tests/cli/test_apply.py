@@ -3,6 +3,7 @@
 import csv
 import datetime
 import json
+import math
 import os
 import signal
 import subprocess
@@ -83,7 +84,8 @@ def test_parquet(invoke, trained_path, tmp_path, monkeypatch):
     data, out, lines = (tmp_path / name for name in ("in.parquet", "out.parquet", "out.jsonl"))
     notes = [None, {"a": 1}, {"b": [2.5]}, None]
     dates = [datetime.date(2020, 1, i) for i in range(1, 5)]
-    parquet.write_table(pyarrow.table({"body": TEXTS, "note": notes, "date": dates}), data)
+    columns = {"body": TEXTS, "note": notes, "date": dates, "x": [0.5, math.nan, math.inf, None]}
+    parquet.write_table(pyarrow.table(columns), data)
     for path in (out, lines):
         result = invoke("apply", trained_path, data, path, "--text-key", "body")
         assert result.exit_code == 0, result.stderr
@@ -95,6 +97,7 @@ def test_parquet(invoke, trained_path, tmp_path, monkeypatch):
         "2020-01-03",
         "2020-01-04",
     ]
+    assert [line["x"] for line in json_lines(lines)] == [0.5, None, None, None]
     for row, line in zip(found, json_lines(lines), strict=True):
         for key, value in line.items():
             assert without_nulls(row[key]) == without_nulls(value), key
@@ -142,7 +145,7 @@ def test_without_pyarrow_parquet_says_what_to_install(
 ):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     result = invoke("apply", trained_path, txt, tmp_path / "out.parquet")
-    assert result.exit_code == 1 and "pip install 'spacy-birnn[parquet]'" in result.stderr
+    assert result.exit_code == 1 and 'pip install "spacy-birnn[parquet]"' in result.stderr
 
 
 def test_tab_separated_values(tmp_path):

@@ -292,7 +292,7 @@ def test_a_damaged_parquet_file(refuse, to_parquet):
 
 def test_without_pyarrow_parquet_says_what_to_install(refuse, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert "pip install 'spacy-birnn[parquet]'" in refuse("a.parquet", b"PAR1 and so on")
+    assert 'pip install "spacy-birnn[parquet]"' in refuse("a.parquet", b"PAR1 and so on")
 
 
 CONLLU = """\

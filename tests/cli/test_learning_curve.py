@@ -89,7 +89,7 @@ def test_too_few_sizes_are_not_extrapolated():
 
 
 def test_a_curve_that_goes_on(curve, tmp_path):
-    html = tmp_path / "curve.html"
+    html = tmp_path / "new" / "curve.html"
     result = curve("--shares", "0.2,0.5,1", "--seeds", 2, "--json", "--html", html)
     assert result.exit_code == 0, result.stderr
     points = json.loads(result.stdout)["points"]

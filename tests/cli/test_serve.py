@@ -133,7 +133,7 @@ def test_a_pipeline_without_our_components_is_served_with_a_warning(nlp, capsys)
 def test_without_the_extra_it_says_how_to_get_it(invoke, trained_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "fastapi", None)
     result = invoke("serve", trained_path)
-    assert result.exit_code == 1 and ".[serve]" in result.stderr
+    assert result.exit_code == 1 and "spacy-birnn[serve]" in result.stderr
 
 
 def test_where_it_listens():

@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+from math import nan
 from pathlib import Path
 
 import pytest
+from spacy import registry
 from spacy.training.initialize import init_nlp
 from spacy.util import load_config, load_model_from_config
 from thinc.api import Config
@@ -106,6 +108,25 @@ def test_a_combination_that_fails_is_reported_and_the_others_go_on(tune):
     assert states.pop(("forward", "sum")) == {"failed"}
     assert not any("failed" in found for found in states.values())
     assert "failed, with direction = forward, merge = sum" in flat(result.stderr)
+
+
+def test_a_score_that_is_no_number_is_a_failure(tune, config_path):
+    registry.scorers.register("tests.nan.v1", func=lambda: lambda examples, **_: {"tag_acc": nan})
+    config = load_config(config_path)
+    config["components"]["birnn_tagger"]["scorer"] = {"@scorers": "tests.nan.v1"}
+    config.to_disk(config_path)
+    result = tune({"rate": RATE}, "--trials", 2)
+    assert result.exit_code == 1 and flat(result.stderr).count("The score is nan") == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_the_directory_may_have_any_name(tune, tmp_path):
+    output = tmp_path / "50% {a}? #1;b"
+    for n in (1, 2):
+        result = tune({"rate": RATE}, "--trials", n, "-o", output)
+        assert result.exit_code == 0, result.stderr
+    assert "Going on after 1 of 2" in result.stderr
+    assert sorted(path.name for path in output.iterdir()) == ["best.cfg", "study.db", "tuning.html"]
 
 
 def test_those_that_fall_behind_are_cut_short(tune):

@@ -189,6 +189,13 @@ def test_states_are_those_of_the_trace(reference, served):
     assert long.asked_wrongly and "101 words" in long.message
 
 
+def test_a_pipeline_that_fails_before_the_encoder_is_not_the_asker_s_fault(reference, reload):
+    nlp = reload(reference)
+    nlp.add_pipe("serving_gate", first=True)
+    (found,) = Analyzer(nlp).answer([Query("They fail", "states")])
+    assert found == Failure("The pipeline failed on this text: it says fail", False)
+
+
 def test_attention_of_each_word(reference, served):
     (found,) = Analyzer(served).answer([Query(TEXT, "inspection")])
     doc = Doc(reference.vocab, words=TEXT.split())

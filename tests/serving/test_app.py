@@ -3,10 +3,12 @@
 import asyncio
 import json
 import re
+import socket
 import time
 
 import httpx
 import pytest
+import spacy
 
 from spacy_birnn.pipeline.confidence import to_json
 from spacy_birnn.serving import app as service
@@ -181,6 +183,9 @@ def chunks(n):
             "body.text: Value error, half of a character",
         ),
         ("analyze-batch", {"json": {"texts": ["a", None]}}, 422, "body.texts.1"),
+        ("analyze-batch", {"json": {"texts": [1] * 200}}, 422, "body.texts.0"),
+        ("analyze", {"json": {"text": "a", **dict.fromkeys("bcdefghijk")}}, 422, "body.b"),
+        ("states", {"content": rb'{"text": "a", "component": "\ud800"}'}, 422, "body.component"),
         ("analyze", {"json": {"text": "fail"}}, 500, "it says fail"),
         ("inspect", {"json": {"text": "fail"}}, 500, "it says fail"),
         ("inspect", {"json": {"text": "a", "visible": [0, 2]}}, 422, "has 1 characters"),
@@ -195,6 +200,35 @@ def test_what_is_refused_and_why(url, path, sent, status, message):
     assert answer.status_code == status
     assert message in answer.json()["detail"] and len(answer.text) < 400
     assert httpx.post(f"{url}/api/analyze", json={"text": "Oslo"}).status_code == 200
+
+
+def test_a_word_that_would_hold_up_all_others_is_refused(serve, reload, reference):
+    nlp = reload(reference)
+    with serve(nlp) as url:
+        refused = httpx.post(f"{url}/api/analyze", json={"text": "Oslo " + "(" * 1001})
+        taken = httpx.post(f"{url}/api/analyze", json={"text": "Oslo " + "(" * 1000})
+    assert refused.status_code == 413 and "1001 characters without" in refused.json()["detail"]
+    assert taken.status_code == 200
+
+
+def test_texts_without_white_space_are_taken_where_the_tokenizer_reads_them(serve):
+    nlp = spacy.blank("zh")
+    nlp.add_pipe("sentencizer")
+    with serve(nlp) as url:
+        assert httpx.post(f"{url}/api/analyze", json={"text": "\u597d" * 1001}).status_code == 200
+
+
+def test_a_request_that_does_not_arrive_takes_no_room(serve, served, monkeypatch):
+    monkeypatch.setattr(service, "PATIENCE", 0.2)
+    with serve(served, max_requests=1) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port))) as slow:
+            slow.sendall(
+                b"POST /api/analyze HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 100\r\n\r\n{"
+            )
+            assert b" 408 " in slow.recv(1000)
+        assert httpx.post(f"{url}/api/analyze", json={"text": TEXT}).status_code == 200
 
 
 def test_all_characters_that_a_text_may_have(url):
@@ -223,7 +257,12 @@ def test_the_documentation_of_the_endpoints_is_true(url):
         own = model.model_validate(found).model_dump(exclude_unset=True, mode="json")
         assert own == found
     pipeline = httpx.get(f"{url}/api/pipeline").json()
-    assert pipeline["limits"] == {"max_chars": 100, "max_texts": 3, "max_words_of_states": 100}
+    assert pipeline["limits"] == {
+        "max_chars": 100,
+        "max_texts": 3,
+        "max_chars_of_word": 1000,
+        "max_words_of_states": 100,
+    }
 
 
 def test_the_page_has_nothing_from_elsewhere(url):

@@ -7,6 +7,8 @@ import pytest
 
 from spacy_birnn.serving.batching import Batcher, Busy
 
+SETTINGS = {"size_of": lambda _: 1, "batch_size": 4, "max_size": 4, "max_waiting": 8}
+
 
 class Worker:
     """Doubles numbers. It begins when it is let, and keeps what it was given."""
@@ -28,7 +30,7 @@ def run(test, **settings):
 
     async def main():
         worker = Worker()
-        batcher = Batcher(worker, **{"batch_size": 4, "max_waiting": 8, **settings})
+        batcher = Batcher(worker, **{**SETTINGS, **settings})
         task = asyncio.create_task(batcher.work())
         try:
             await test(batcher, worker)
@@ -74,6 +76,20 @@ def test_what_nobody_waits_for_is_dropped():
     run(test)
 
 
+def test_large_ones_are_not_taken_together():
+    async def test(batcher, worker):
+        first = batcher.submit([1])
+        await until(lambda: worker.batches)
+        gone, *rest = batcher.submit([5, 5, 2, 20, 3, 4, 4])
+        gone.cancel()
+        worker.begin.set()
+        await asyncio.gather(*first, *rest)
+        # One that is larger than a batch may be comes alone
+        assert worker.batches == [[1], [5, 2], [20], [3, 4], [4]]
+
+    run(test, size_of=lambda number: number, max_size=10)
+
+
 def test_there_is_room_for_so_many_and_no_more():
     async def test(batcher, worker):
         first = batcher.submit([1])
@@ -105,7 +121,7 @@ def test_a_fault_ends_its_batch_and_nothing_else():
 def test_what_is_being_answered_at_the_end_is_finished():
     async def main():
         worker = Worker()
-        batcher = Batcher(worker, batch_size=1, max_waiting=8)
+        batcher = Batcher(worker, **SETTINGS)
         task = asyncio.create_task(batcher.work())
         batcher.submit([1])
         await until(lambda: worker.batches)

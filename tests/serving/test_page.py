@@ -278,6 +278,11 @@ def test_what_goes_wrong_is_said(page):
     page.locator("#text").fill("a" * 100_001)
     page.locator("#analyze").click()
     page.locator("#problem", has_text="100001 characters").wait_for()
+    page.route("**/api/inspect", lambda route: route.fulfill(status=502, body="<html>Bad Gateway"))
+    page.locator("#text").fill(TEXT)
+    page.locator("#analyze").click()
+    page.locator("#problem", has_text="HTTP status 502").wait_for()
+    page.unroute("**/api/inspect")
     read(page, TEXT)
     assert not page.locator("#problem").is_visible()
 

@@ -27,7 +27,9 @@ async function ask(path, body, signal) {
     signal,
   }).catch((error) => (signal.aborted ? Promise.reject(error) : null));
   if (!response) throw new Error("The service does not answer. Is it still running?");
-  const answer = await response.json();
+  // A proxy before the service answers in HTML
+  const other = () => ({ detail: `The service can't be reached (HTTP status ${response.status}).` });
+  const answer = await response.json().catch(other);
   if (!response.ok) throw new Error(answer.detail);
   // Characters, where a JavaScript string has UTF-16 units
   if (answer.text !== undefined) answer.characters = Array.from(answer.text);
