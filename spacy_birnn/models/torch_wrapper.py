@@ -174,8 +174,17 @@ class TorchShim(PyTorchShim):
 
     def _replace(self, module: Any, cfg: Dict[str, Any]) -> None:
         # Also where torch's default type is another one
-        self._model, self.cfg = module.float().eval(), cfg
+        self._model, self.cfg = module.float(), cfg
+        self._weights_changed()
+
+    def _weights_changed(self) -> None:
         self.memo.clear()
+        if self._model is not None:
+            self._model.eval()  # what the layers have kept, too
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        super().to_device(device_type, device_id)
+        self._weights_changed()
 
     def predict(self, inputs: ArgsKwargs) -> Any:
         import torch
@@ -204,7 +213,7 @@ class TorchShim(PyTorchShim):
                 updated, _ = optimizer(key, torch2xp(param.data), torch2xp(grad), **scale)
                 # Copied: as its new data it would keep all those before alive, one behind the other
                 param.data.copy_(xp2torch(updated, device=param.device))
-        self.memo.clear()
+        self._weights_changed()
 
     @contextlib.contextmanager
     def use_params(self, params: Dict[Tuple[int, str], FloatsXd]) -> Iterator[None]:
@@ -213,13 +222,13 @@ class TorchShim(PyTorchShim):
             if (self.id, name) in params:
                 backup[param] = param.data
                 param.data = xp2torch(params[(self.id, name)], device=param.device)
-        self.memo.clear()
+        self._weights_changed()
         try:
             yield
         finally:
             for param, data in backup.items():
                 param.data = data
-            self.memo.clear()
+            self._weights_changed()
 
     def copy(self) -> "TorchShim":
         copied = TorchShim(
