@@ -324,7 +324,7 @@ def torch_shim(model: Model) -> TorchShim:
 
 
 def run_module(
-    model: Model, X: Any, *args: Any, is_train: bool, output: Optional[int] = None
+    model: Model, X: Any, *args: Any, is_train: bool, output: Optional[int] = None, **settings: Any
 ) -> Tuple[Any, Callable[[Any], Any]]:
     """Run a wrapped module on an array.
 
@@ -334,6 +334,7 @@ def run_module(
     *args: Further arguments, handed over as they are.
     output (Optional[int]): Which output to take, if the module gives a tuple. None takes the tuple;
         the gradient then flows through its first item.
+    **settings: Further arguments by their names.
     RETURNS (Tuple[ArrayXd, Callable]): The output, and a callback from its gradient to that of X
         (None if X is not of a float type).
     """
@@ -343,7 +344,7 @@ def run_module(
     drop = model.attrs.get("dropout_rate") or 0.0
     with plain_torch():
         X_ = xp2torch(X, requires_grad=needs_grad, device=shim.device)
-        Y_, torch_backprop = shim(ArgsKwargs((X_, *args), {"drop": drop}), is_train)
+        Y_, torch_backprop = shim(ArgsKwargs((X_, *args), {"drop": drop, **settings}), is_train)
     if output is not None:
         Y_ = Y_[output]
     main_ = Y_[0] if isinstance(Y_, tuple) else Y_
