@@ -13,7 +13,6 @@ from thinc.api import (
     Model,
     Optimizer,
     PyTorchShim,
-    get_array_module,
     get_torch_default_device,
     torch2xp,
     xp2torch,
@@ -284,7 +283,7 @@ class TorchShim(PyTorchShim):
 
 class Memo:
     """Results by what they belong to, at most `SIZE`: beyond that it begins anew. Threads may share
-    it, because what it holds is replaced as a whole."""
+    it."""
 
     SIZE = 20000
 
@@ -292,28 +291,26 @@ class Memo:
         self.clear()
 
     def __len__(self) -> int:
-        return len(self._known[0])
+        return len(self._known)
 
     def clear(self) -> None:
-        self._known: Tuple[Dict[Hashable, int], Any] = ({}, None)
+        # Not emptied: another thread may be reading what there is
+        self._known: Dict[Hashable, Any] = {}
 
-    def look_up(self, keys: List[Any], compute: Callable[[List[int]], Any]) -> Any:
-        """The results for some keys, an array with as many rows.
+    def look_up(self, keys: List[Any], compute: Callable[[List[int]], Any]) -> List[Any]:
+        """The results for some keys.
 
-        compute (Callable[[List[int]], ArrayXd]): Makes the rows for those of the keys, by their
+        compute (Callable[[List[int]], Sequence]): Makes the results for those of the keys, by their
             place, that there are none for. Each distinct key is computed once.
         """
-        index, rows = self._known
-        new = {key: i for i, key in enumerate(keys) if key not in index}
-        if new and len(index) + len(new) > self.SIZE:
-            index, rows, new = {}, None, {key: i for i, key in enumerate(keys)}
-        if new or rows is None:
-            computed = compute(list(new.values()))
-            xp = get_array_module(computed)
-            rows = computed if rows is None else xp.concatenate([rows, computed])
-            index = {**index, **{key: i for i, key in enumerate(new, start=len(index))}}
-            self._known = index, rows
-        return rows[[index[key] for key in keys]]
+        known = self._known
+        new = {key: i for i, key in enumerate(keys) if key not in known}
+        if new and len(known) + len(new) > self.SIZE:
+            self._known = known = {}
+            new = {key: i for i, key in enumerate(keys)}
+        if new:
+            known.update(zip(new, compute(list(new.values()))))
+        return [known[key] for key in keys]
 
 
 def torch_shim(model: Model) -> TorchShim:

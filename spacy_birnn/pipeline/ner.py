@@ -367,7 +367,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         is_needed = cfg["confidence"] or thresholds is not None
         posterior = crf.posterior(scores, allowed) if is_needed else None
         if thresholds is None:
-            tags = crf.viterbi(scores, allowed, posterior and posterior.marginals)
+            tags = crf.viterbi(scores, allowed, posterior.marginals if posterior else None)
             found = [scheme.decode(doc_tags) for doc_tags in np.split(tags, ends[:-1])]
         if posterior is None:
             return [Entities(spans, None) for spans in found]
