@@ -11,7 +11,7 @@ illegal start, transition or end scores -inf. What is known of a token beforehan
 an entity set by an earlier component) is a mask of the labels it may take. Without transitions
 the tokens are independent, and everything here is the softmax.
 
-The recursions run in probability space, normalised at each step, in float64: a few matrix products
+The recursions run in probability space, normalised every few steps, in float64: a matrix product
 a step, for all sequences of the batch at once. Where float64 could not hold what a step multiplies,
 they run in log space, which takes several times as long and is exact for scores of any size.
 Independent labels, which multiply nothing along the sequence, keep the precision of the scores. The
@@ -267,6 +267,7 @@ def _scaled(
     # stands here at the one that it has in `mirror`
     mirror = TimeMajor(scores.lengths, reverse=True).places[order.rows]
     emit, steps = np.exp(emissions), order.steps()
+    # In so many steps what is most probable becomes no less than the root of exp(LEAST)
     every = max(1, int(-LEAST / 2 / max(spread, 1.0)))
     alpha, scale = _read(emit, start, move, steps, every)
     behind, _ = _read(emit[mirror], end, move.T, steps, every)
