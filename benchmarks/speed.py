@@ -5,6 +5,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +44,9 @@ TITLES = {
     "ours": "spacy-birnn",
     "no confidence": "spacy-birnn, no confidence",
 }
+
+# How the texts come: all of them at once, or one at a time, as behind a web request
+WAYS = ("nlp.pipe", "nlp(text)")
 
 Pair = dict[str, Path]
 
@@ -94,11 +98,14 @@ def take(nlp: Language, texts: list[str], *, words: int) -> list[str]:
     return chosen
 
 
-def measure(variant: str, path: Path, *, warm_up: list[str], texts: list[str]) -> dict[str, float]:
+def measure(
+    variant: str, path: Path, *, way: str, warm_up: list[str], texts: list[str]
+) -> dict[str, float]:
     """Load a pipeline and read the texts with it twice: for the first time, and once more.
 
     variant (str): One of VARIANTS.
     path (Path): The trained pipeline.
+    way (str): One of WAYS.
     warm_up (list[str]): Texts to read before that.
     texts (list[str]): The texts.
     RETURNS (dict[str, float]): For each reading the words a second ("first", "again"), and the
@@ -112,8 +119,10 @@ def measure(variant: str, path: Path, *, warm_up: list[str], texts: list[str]) -
         for _, pipe in nlp.pipeline:
             for node in pipe.model.walk() if hasattr(pipe, "model") else ():
                 node.ops = NumpyOps(use_blis=False)
-    tokenizer: Any = nlp.tokenizer
-    read: Callable[[list[str]], Iterator] = tokenizer.pipe if variant == "tokenizer" else nlp.pipe
+    reader: Any = nlp.tokenizer if variant == "tokenizer" else nlp
+    read: Callable[[list[str]], Iterator] = reader.pipe
+    if way == "nlp(text)":
+        read = partial(map, reader)
     for _ in read(warm_up):
         pass
     speeds = {}
@@ -127,7 +136,7 @@ def measure(variant: str, path: Path, *, warm_up: list[str], texts: list[str]) -
 
 
 def compare(
-    pair: Pair, *, texts: list[str], words: int, rounds: int, title: str
+    pair: Pair, *, way: str, texts: list[str], words: int, rounds: int, title: str
 ) -> dict[str, list[dict[str, float]]]:
     """Measure all variants in turn, in each round in the opposite order of the one before.
 
@@ -142,12 +151,13 @@ def compare(
     for i in track(range(rounds), description=title, console=console):
         for name in variants if i % 2 == 0 else variants[::-1]:
             path = pair[VARIANTS[name]]
-            found[name].append(measure(name, path, warm_up=warm_up, texts=chosen))
+            speeds = measure(name, path, way=way, warm_up=warm_up, texts=chosen)
+            found[name].append(speeds)
     return found
 
 
 def report(data: dict[str, Any]) -> str:
-    """A table for each corpus and pair of pipelines."""
+    """A table for each corpus, pair of pipelines and way."""
     parts = ["# Speed of prediction"]
     for result in data["results"]:
         rounds = result["rounds"]
@@ -162,7 +172,7 @@ def report(data: dict[str, Any]) -> str:
             cpu = statistics.median(speeds["first_cpu"] for speeds in found)
             rows.append([TITLES[name], *cells, f"{cpu:,.0f}"])
         header = ["", "words/s", "times spaCy", "words/s, again", "times spaCy", "words/CPU s"]
-        parts.append(f"## {result['pair']} on {result['corpus']}")
+        parts.append(f"## {result['pair']} on {result['corpus']}, {result['way']}")
         parts.append(markdown_table(header, rows))
     note = (
         f"Median of {data['n_rounds']} rounds (lowest to highest), {data['words']:,} words a round."
@@ -195,11 +205,14 @@ def main(
     out |= {"words": words, "n_rounds": rounds, "results": []}
     for corpus, texts in corpora.items():
         for name, paths in pairs.items():
-            found = compare(
-                paths, texts=texts, words=words, rounds=rounds, title=f"{name} on {corpus}"
-            )
-            out["results"].append({"corpus": corpus, "pair": name, "rounds": found})
-            write_results(results, "speed", data=out, markdown=report(out))
+            for way in WAYS:
+                title = f"{name} on {corpus}, {way}"
+                found = compare(
+                    paths, way=way, texts=texts, words=words, rounds=rounds, title=title
+                )
+                result = {"corpus": corpus, "pair": name, "way": way, "rounds": found}
+                out["results"].append(result)
+                write_results(results, "speed", data=out, markdown=report(out))
     console.print(f"Wrote speed.json and speed.md to {results}")
     print(report(out))
 

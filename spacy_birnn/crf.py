@@ -11,7 +11,7 @@ illegal start, transition or end scores -inf. What is known of a token beforehan
 an entity set by an earlier component) is a mask of the labels it may take. Without transitions
 the tokens are independent, and everything here is the softmax.
 
-The recursions run in probability space, normalised at each step, in float64: a few matrix products
+The recursions run in probability space, normalised every few steps, in float64: a matrix product
 a step, for all sequences of the batch at once. Where float64 could not hold what a step multiplies,
 they run in log space, which takes several times as long and is exact for scores of any size.
 Independent labels, which multiply nothing along the sequence, keep the precision of the scores. The
@@ -19,6 +19,7 @@ steps are many and small, so they stay on the CPU (numpy) wherever the network r
 needs more than a fixed amount of memory beside arrays of the size of its scores.
 """
 
+import sys
 from dataclasses import dataclass, replace
 from typing import List, NamedTuple, Optional, Sequence, Tuple, cast
 
@@ -29,6 +30,8 @@ from .layers.packing import TimeMajor
 # The least logarithm of a factor that the recursions in probability space may meet, and of a
 # normalised variable: float64 holds the product of two, and many times that
 LEAST = -340.0
+# Divides a sum that may be 0; any other is far above it
+TINY = 1e-300
 # Numbers that are worked on together where each token and pair of labels has one: few enough to
 # stay in a processor's cache
 BLOCK = 2**16
@@ -196,17 +199,16 @@ def posterior(scores: SequenceScores, allowed: Optional[np.ndarray] = None) -> P
 
     log_z = _sum(scores.lengths, found.scale[order.places] + shift[:, 0])
     log_z[order.sequences] += found.finish
-    marginals = np.exp(found.alpha + found.beta)
     chain = Chain(
         transitions=found.transitions,
-        start=marginals[order.first].sum(axis=0),
-        end=marginals[order.last].sum(axis=0),
+        start=found.marginals[order.first].sum(axis=0),
+        end=found.marginals[order.last].sum(axis=0),
         alpha=found.alpha[order.places],
         beta=found.beta[order.places],
         emit=(emissions - _finite(found.scale)[:, None])[order.places],
         move=scores.chain[0].astype("float64"),
     )
-    return Posterior(log_z, marginals[order.places], chain)
+    return Posterior(log_z, found.marginals[order.places], chain)
 
 
 def _independent(scores: SequenceScores, allowed: Optional[np.ndarray]) -> Posterior:
@@ -233,13 +235,15 @@ class _Recursion(NamedTuple):
 
     alpha, beta (np.ndarray): Shape (tokens, labels); see `Chain`. Where no labelling is allowed,
         all of beta is -inf.
-    scale (np.ndarray): What alpha was divided by at each token to sum to 1, shape (tokens,).
+    marginals (np.ndarray): Shape (tokens, labels).
+    scale (np.ndarray): What alpha was divided by at each token, shape (tokens,).
     finish (np.ndarray): What is left of Z at the last tokens, shape (sequences with tokens,).
     transitions (np.ndarray): Expected number of each transition, shape (labels, labels).
     """
 
     alpha: np.ndarray
     beta: np.ndarray
+    marginals: np.ndarray
     scale: np.ndarray
     finish: np.ndarray
     transitions: np.ndarray
@@ -252,38 +256,63 @@ def _scaled(
 
     emissions (np.ndarray): In time-major order; the largest of each token is 0.
     """
-    if max(_spread(part) for part in scores.chain) + _spread(emissions) > -LEAST:
+    spread = max(_spread(part) for part in scores.chain) + _spread(emissions)
+    if spread > -LEAST:
         return None
-    shifts = [_finite(part.max(initial=-np.inf)) for part in scores.chain]
+    shifts = [max(float(part.max()), -sys.float_info.max) for part in scores.chain]
     move, start, end = (
         np.exp(part.astype("float64") - largest) for part, largest in zip(scores.chain, shifts)
     )
-    emit = np.exp(emissions)
-    alpha, scale = np.empty_like(emit), np.empty((len(emit), 1))
-    for now, before in order.steps():
-        reached = start if before is None else alpha[before] @ move
-        state = reached * emit[now]
-        scale[now] = state.sum(axis=1, keepdims=True)
-        alpha[now] = state / _positive(scale[now])
-    reachable = alpha > 0
+    # Backward is forward in the order of a sequence from its end. What stands at a place there
+    # stands here at the one that it has in `mirror`
+    mirror = TimeMajor(scores.lengths, reverse=True).places[order.rows]
+    emit, steps = np.exp(emissions), order.steps()
+    # In so many steps what is most probable becomes no less than the root of exp(LEAST)
+    every = max(1, int(-LEAST / 2 / max(spread, 1.0)))
+    alpha, scale = _read(emit, start, move, steps, every)
+    behind, _ = _read(emit[mirror], end, move.T, steps, every)
     # Each factor is at least exp(LEAST): what became 0 was too small for that at the step before
-    if alpha.min(initial=1.0, where=reachable) < np.exp(LEAST):
+    if any(part.min(initial=1.0, where=part > 0) < np.exp(LEAST) for part in (alpha, behind)):
         return None
-    finish = (alpha[order.last] @ end)[:, None]
-
-    # What can't be reached is left out, as its beta could become infinite
-    emit = np.divide(emit, scale, out=np.zeros_like(emit), where=reachable)
-    beta = np.empty_like(emit)
-    beta[order.last] = np.where(finish > 0, end / _positive(finish), 0.0)
-    for now, before in reversed(order.steps()):
-        if before is not None:
-            beta[before] = (beta[now] * emit[now]) @ move.T
-    transitions = move * (alpha[order.before].T @ (emit * beta)[order.follow])
+    beta = np.empty_like(behind)
+    beta[order.first] = end
+    beta[order.follow] = behind[order.before] @ move.T
+    beta, behind = beta[mirror], behind[mirror]
+    marginals = alpha * beta
+    total = np.add.reduce(marginals, axis=1, keepdims=True)
+    # Also where no labelling is allowed
+    if total.min(initial=1.0) < np.exp(2 * LEAST):
+        return None
+    transitions = move * ((alpha / total)[order.before].T @ behind[order.follow])
+    marginals /= total
+    beta /= total
     with np.errstate(divide="ignore"):
-        alpha, beta, scale, finish = (np.log(part) for part in (alpha, beta, scale, finish))
+        alpha, beta, scale, finish = map(np.log, (alpha, beta, scale, total[order.last, 0]))
     scale[order.first] += shifts[1]
     scale[order.follow] += shifts[0]
-    return _Recursion(alpha, beta, scale[:, 0], finish[:, 0] + shifts[2], transitions)
+    return _Recursion(alpha, beta, marginals, scale, finish + shifts[2], transitions)
+
+
+def _read(
+    emit: np.ndarray,
+    start: np.ndarray,
+    move: np.ndarray,
+    steps: List[Tuple[slice, Optional[slice]]],
+    every: int,
+) -> Tuple[np.ndarray, np.ndarray]:
+    """One direction: what each token and those read before it say of its label, shape (tokens,
+    labels), and what that was divided by, shape (tokens,). At every so many steps it is made to sum
+    to 1."""
+    states, scale = [emit[:0]], np.ones(len(emit))
+    for t, (now, before) in enumerate(steps):
+        factors = emit[now]
+        state = factors * (start if before is None else states[-1][: len(factors)] @ move)
+        if t % every == 0:
+            total = np.add.reduce(state, axis=1)
+            scale[now] = total
+            state /= np.maximum(total, TINY)[:, None]
+        states.append(state)
+    return np.concatenate(states), scale
 
 
 def _logarithmic(scores: SequenceScores, emissions: np.ndarray, order: TimeMajor) -> _Recursion:
@@ -307,16 +336,33 @@ def _logarithmic(scores: SequenceScores, emissions: np.ndarray, order: TimeMajor
             on = move + (emit[now] + beta[now])[:, None]
             beta[before] = _log_sum(on, axis=2)
             transitions += np.exp(alpha[before, :, None] + on).sum(axis=0)
-    return _Recursion(alpha, beta, scale[:, 0], finish[:, 0], transitions)
+    marginals = np.exp(alpha + beta)
+    return _Recursion(alpha, beta, marginals, scale[:, 0], finish[:, 0], transitions)
 
 
-def viterbi(scores: SequenceScores, allowed: Optional[np.ndarray] = None) -> np.ndarray:
+def viterbi(
+    scores: SequenceScores,
+    allowed: Optional[np.ndarray] = None,
+    marginals: Optional[np.ndarray] = None,
+) -> np.ndarray:
     """The best labelling of each sequence (Viterbi 1967). A tie goes to the lower label.
 
     scores (SequenceScores): The scores of the batch.
     allowed (Optional[np.ndarray]): Labels that each token may take, bool, shape (tokens, labels).
+    marginals (Optional[np.ndarray]): Those of `posterior`, where they are known: they spare most
+        sequences the search.
     RETURNS (np.ndarray): The label of each token, int64, shape (tokens,).
     """
+    if marginals is not None:
+        labels = marginals.argmax(axis=1)
+        # The labelling of the most probable labels misses at most the sum of what each misses; one
+        # that has more than half of the probability is the best
+        open_ = _sum(scores.lengths, 1 - marginals.max(axis=1)) > 0.49
+        if open_.any():
+            rows = _rows_of(scores.lengths, open_)
+            part = replace(scores, emissions=scores.emissions[rows], lengths=scores.lengths[open_])
+            labels[rows] = viterbi(part, None if allowed is None else allowed[rows])
+        return labels
     emissions = scores.emissions
     if allowed is not None:
         emissions = np.where(allowed, emissions, -np.inf)
@@ -517,8 +563,8 @@ def prefix_marginal(chain: Chain, prefix: Prefix, then: Optional[np.ndarray] = N
 
 def _spread(part: np.ndarray) -> float:
     """The difference of the largest and the least finite score."""
-    finite = part[np.isfinite(part)]
-    return float(np.ptp(finite)) if len(finite) else 0.0
+    finite = part[part > -np.inf]
+    return float(finite.max() - finite.min()) if len(finite) else 0.0
 
 
 def _block(each: int) -> int:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from spacy_birnn import crf
 from spacy_birnn.crf import LabelledSpan, Legal, SequenceScores
+from spacy_birnn.layers.packing import TimeMajor
 from spacy_birnn.pipeline.labels import EntitySpan, Scheme
 
 PARTS = ("emissions", "transitions", "start", "end")
@@ -129,6 +130,32 @@ def test_viterbi_finds_a_best_path_of_enumeration(problem):
             length = len(paths[0][0])
             found = tuple(labels[first : first + length].tolist())
             assert by_path[found] == pytest.approx(max(by_path.values()), abs=1e-9)
+
+
+@given(problems(chained=(True,)))
+def test_with_the_marginals_viterbi_finds_the_same(problem):
+    scores, allowed = problem
+    marginals = crf.posterior(scores, allowed).marginals
+    found = crf.viterbi(scores, allowed, marginals)
+    assert found.tolist() == crf.viterbi(scores, allowed).tolist()
+
+
+@pytest.mark.parametrize("lengths", [[40], [40, 1, 0, 7, 40]])
+@pytest.mark.parametrize("scale", [0.1, 2.0, 20.0])
+def test_probability_space_gives_what_log_space_gives(lengths, scale):
+    rng = np.random.default_rng(0)
+    scheme = Scheme("BILUO", 3)
+    scores = make_scores(rng, scheme.n_tags, lengths, scale=scale).constrained(scheme.legal())
+    order = TimeMajor(scores.lengths)
+    emissions = scores.emissions - scores.emissions.max(axis=1, keepdims=True)
+    found = crf._scaled(scores, emissions[order.rows], order)
+    expected = crf._logarithmic(scores, emissions[order.rows], order)
+    for name in ("marginals", "transitions"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-9)
+    np.testing.assert_allclose(np.exp(found.alpha + found.beta), expected.marginals, atol=1e-9)
+    # At which steps alpha is divided differs, what it is divided by in all does not
+    log_z = [part.scale.sum() + part.finish.sum() for part in (found, expected)]
+    assert log_z[0] == pytest.approx(log_z[1])
 
 
 @pytest.mark.parametrize("chained", [True, False])

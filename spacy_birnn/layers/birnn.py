@@ -72,12 +72,15 @@ class BiRNN(nn.Module):
             for i, width in enumerate([input_width] + [above] * (depth - 1))
         )
 
-    def forward(self, X: Tensor, lengths: np.ndarray, drop: float = 0.0) -> Tuple[Tensor, Tensor]:
+    def forward(
+        self, X: Tensor, lengths: np.ndarray, drop: float = 0.0, *, final: bool = True
+    ) -> Tuple[Tensor, Tensor]:
         """Run the stack over a batch of sequences.
 
         X (Tensor): Flat rows, shape (sum(lengths), input_width).
         lengths (np.ndarray): The length of each sequence, shape (sequences,), each >= 0.
         drop (float): Dropout rate where the layer sets none of its own. Used in training only.
+        final (bool): Whether the final states are wanted; else there are no rows of them.
         RETURNS (Tuple[Tensor, Tensor]): The outputs, shape (sum(lengths), output_width), and the
             final states of the top layer (forward after the last row, backward after the first,
             merged), shape (sequences, output_width). An empty sequence has the final state 0.
@@ -98,7 +101,7 @@ class BiRNN(nn.Module):
             states, cell_state = layer(X, plan, cell_state)
             X = states if self.independent else self._merged(states).unsqueeze(0)
         output = lock_dropout(self._merged(states), lengths_, locked)
-        return output, self._final(states, lengths_)
+        return output, self._final(states, lengths_) if final else output[:0]
 
     def _merged(self, states: Tensor) -> Tensor:
         """(directions, rows, hidden_width) -> (rows, output_width)"""

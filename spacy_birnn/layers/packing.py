@@ -29,8 +29,11 @@ class TimeMajor:
     """
 
     def __init__(self, lengths: np.ndarray, *, reverse: bool = False):
-        order = np.argsort(-lengths, kind="stable")
-        self.sequences = order[: np.count_nonzero(lengths)]
+        (self.sequences,) = np.nonzero(lengths)
+        if len(self.sequences) == 1:
+            self._read_one(int(lengths[self.sequences[0]]), reverse)
+            return
+        self.sequences = self.sequences[np.argsort(-lengths[self.sequences], kind="stable")]
         ordered = lengths[self.sequences]
         n = len(ordered)
         longest = int(ordered[0]) if n else 0
@@ -48,6 +51,16 @@ class TimeMajor:
         self.first, self.follow = slice(0, n), slice(n, len(step))
         self.before = np.arange(n, len(step)) - np.repeat(sizes[:-1], sizes[1:])
         self.last = self._bounds[ordered - 1] + np.arange(n)
+
+    def _read_one(self, length: int, reverse: bool) -> None:
+        """The same for one sequence, in a fraction of the time: a text that comes alone."""
+        self._bounds = np.arange(length + 1)
+        self.sizes = [1] * length
+        rows = np.arange(length)
+        self.rows = self.places = length - 1 - rows if reverse else rows
+        self.first, self.follow = slice(0, 1), slice(1, length)
+        self.before = self._bounds[: length - 1]
+        self.last = self._bounds[length - 1 : length]
 
     def steps(self, most: Optional[int] = None) -> List[Tuple[slice, Optional[slice]]]:
         """The places of each step, and those of the rows they follow (None at the first step).

@@ -1,6 +1,6 @@
 """Layers of recurrent cells: the weights of each direction, and how a batch runs through them."""
 
-from typing import Any, Callable, Dict, Optional, Tuple, Type, cast
+from typing import Any, Dict, List, Optional, Tuple, Type, cast
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from .cells import CELL_CLASSES, Cell, Plan
 
 States = Tuple[Tensor, ...]
-# PyTorch's own kernel with its weights, see `torch_kernel`
-Kernel = Callable[..., Tuple[Tensor, States]]
 
 
 class RecurrentLayer(nn.Module):
@@ -39,6 +37,7 @@ class RecurrentLayer(nn.Module):
         if self.cell.peepholes:
             self.P = nn.Parameter(torch.zeros(n, 1, self.cell.peepholes * hidden_width))
         self._init_weights(hidden_width)
+        self._torch_weights: Optional[List[List[Tensor]]] = None
 
     @torch.no_grad()
     def _init_weights(self, hidden_width: int) -> None:
@@ -65,7 +64,7 @@ class RecurrentLayer(nn.Module):
         RETURNS (tuple): The states, shape (directions, rows, hidden_width), and the cell state for
             the layer above.
         """
-        return run(self.cell, X, self.W, self.b, plan, self.U, *self._peepholes()), None
+        return self._run(X, self.W, self.b, plan, self.U, *self._peepholes()), None
 
     @torch.no_grad()
     def gates(self, X: Tensor, plan: Plan) -> Dict[str, Tensor]:
@@ -91,6 +90,59 @@ class RecurrentLayer(nn.Module):
 
     def _peepholes(self) -> Tuple[Tensor, ...]:
         return (self.P,) if self.cell.peepholes else ()
+
+    def _run(self, X: Tensor, W: Tensor, b: Tensor, plan: Plan, *weights: Tensor) -> Tensor:
+        """Run the cell over a batch in the way that is faster: PyTorch's own kernel, if it has one,
+        where no gradient is needed or a step has hardly more than one sequence; `Recurrence`
+        elsewhere.
+
+        X (Tensor): The rows in flat order, shape (directions or 1, rows, input_width).
+        W, b (Tensor): Weights of the input, shape (directions, input_width or 1, gates * width).
+        *weights (Tensor): Recurrent weights, as `Cell.forward` takes them.
+        RETURNS (Tensor): The states, shape (directions, rows, width), in flat order.
+        """
+        X = X.expand(len(W), -1, -1)
+        if self.cell.kernel is None or (torch.is_grad_enabled() and plan.mean_size > 2):
+            return Recurrence.apply(torch.baddbmm(b, X, W), self.cell, plan, *weights)
+        sizes = torch.as_tensor(plan.sizes, device="cpu")
+        states = []
+        for x, own, rows, places in zip(X, self.torch_weights(), plan.rows, plan.places):
+            output, _ = run_kernel(self.cell, own, x[rows], sizes)
+            states.append(output[places])
+        return torch.stack(states)
+
+    def torch_weights(self) -> List[List[Tensor]]:
+        """The weights of each direction as PyTorch's own kernel takes them, see `run_kernel`. To
+        bring them into its order takes longer than to run it on a short document. Where no gradient
+        is needed they are therefore kept until `train` or `eval` is called, as it is between a
+        change of the weights and their use."""
+        if torch.is_grad_enabled():
+            return self._make_torch_weights()
+        if self._torch_weights is None:
+            self._torch_weights = self._make_torch_weights()
+        return self._torch_weights
+
+    def train(self, mode: bool = True) -> "RecurrentLayer":
+        self._torch_weights = None
+        return super().train(mode)
+
+    def _make_torch_weights(self) -> List[List[Tensor]]:
+        order = list(self.cell.torch_gates)
+        size = self.cell.gates * self.U.shape[1]
+        made = []
+        for W, U, b in zip(self.W, self.U, self.b):
+            # (gates * width, input_width | width | 1) each, the gates in PyTorch's order
+            parts = [
+                part[:, :size].T.unflatten(0, (self.cell.gates, -1))[order].flatten(0, 1)
+                for part in (W, U, b, torch.zeros_like(b))
+            ]
+            if W.is_cuda:
+                # cuDNN reads one array in which they follow each other
+                sizes = [part.numel() for part in parts]
+                one = torch.cat([part.flatten() for part in parts]).split(sizes)
+                parts = [flat.view(part.shape) for flat, part in zip(one, parts)]
+            made.append([*parts[:2], parts[2][:, 0], parts[3][:, 0]])
+        return made
 
 
 class GridLSTMLayer(RecurrentLayer):
@@ -129,7 +181,7 @@ class GridLSTMLayer(RecurrentLayer):
         (W, W_up), (U, U_up), (b, b_up) = (
             part.chunk(2, dim=2) for part in (self.W, self.U, self.b)
         )
-        H = run(self.cell, X, W, b, plan, U)
+        H = self._run(X, W, b, plan, U)
         X = X.expand(len(W), -1, -1)
         if cell_state is None:
             cell_state = torch.bmm(X, self.M)
@@ -139,58 +191,27 @@ class GridLSTMLayer(RecurrentLayer):
         return o.sigmoid() * cell_state.tanh(), cell_state
 
 
-def run(cell: Type[Cell], X: Tensor, W: Tensor, b: Tensor, plan: Plan, *weights: Tensor) -> Tensor:
-    """Run a cell over a batch in the way that is faster: PyTorch's own kernel, if it has one, where
-    no gradient is needed or a step has hardly more than one sequence; `Recurrence` elsewhere.
+def run_kernel(
+    cell: Type[Cell], weights: List[Tensor], rows: Tensor, sizes: Tensor, states: States = ()
+) -> Tuple[Tensor, States]:
+    """Run PyTorch's own kernel for a cell. Its module would be made anew for every batch, which for
+    one short document takes longer than to run it.
 
-    X (Tensor): The rows in flat order, shape (directions or 1, rows, input_width).
-    W, b (Tensor): Weights of the input, shape (directions, input_width or 1, gates * width).
-    *weights (Tensor): Recurrent weights, as `Cell.forward` takes them.
-    RETURNS (Tensor): The states, shape (directions, rows, width), in flat order.
+    weights (List[Tensor]): Those of one direction, from `RecurrentLayer.torch_weights`.
+    rows (Tensor): The rows in time-major order.
+    sizes (Tensor): The number of sequences at each step, on the CPU.
+    states (States): The states to go on from, each of shape (1, sequences, width), or () at the
+        beginning.
+    RETURNS (Tuple[Tensor, States]): The outputs in the same order, and the final states.
     """
-    X = X.expand(len(W), -1, -1)
-    if cell.kernel is None or (torch.is_grad_enabled() and plan.mean_size > 2):
-        return Recurrence.apply(torch.baddbmm(b, X, W), cell, plan, *weights)
-    sizes = torch.as_tensor(plan.sizes, device="cpu")
-    states = []
-    for x, w, u, bias, rows, places in zip(X, W, weights[0], b, plan.rows, plan.places):
-        output, _ = torch_kernel(cell, w, u, bias)(x[rows], sizes)
-        states.append(output[places])
-    return torch.stack(states)
-
-
-def torch_kernel(cell: Type[Cell], W: Tensor, U: Tensor, b: Tensor) -> Kernel:
-    """PyTorch's own kernel for a cell, with one direction's weights. Its module would be made anew
-    for every batch, which for one short document takes longer than to run it.
-
-    W, U, b (Tensor): Shape (input_width | width | 1, gates * width).
-    RETURNS (Callable): Takes the rows in time-major order, the number of sequences at each step,
-        and the states to go on from, each of shape (1, sequences, width), or () at the beginning.
-        Gives the outputs in the same order, and the final states.
-    """
-    order = list(cell.torch_gates)
-    # (gates * width, input_width | width | 1) each, the gates in PyTorch's order
-    parts = [
-        part.T.unflatten(0, (cell.gates, -1))[order].flatten(0, 1)
-        for part in (W, U, b, torch.zeros_like(b))
-    ]
-    if W.is_cuda:
-        # cuDNN reads one array in which they follow each other
-        sizes = [part.numel() for part in parts]
-        one = torch.cat([part.flatten() for part in parts]).split(sizes)
-        parts = [flat.view(part.shape) for flat, part in zip(one, parts)]
-    weights = [parts[0], parts[1], parts[2][:, 0], parts[3][:, 0]]
+    if not states:
+        width = weights[1].shape[1]
+        states = (rows.new_zeros((1, int(sizes[0]), width)),) * cell.n_states
+    before = states if cell.n_states > 1 else states[0]
     function = getattr(torch, cast(str, cell.kernel))
-
-    def read(rows: Tensor, sizes: Tensor, states: States = ()) -> Tuple[Tensor, States]:
-        if not states:
-            states = (rows.new_zeros((1, int(sizes[0]), len(U))),) * cell.n_states
-        before = states if cell.n_states > 1 else states[0]
-        train = torch.is_grad_enabled()
-        output, *after = function(rows, sizes, before, weights, True, 1, 0.0, train, False)
-        return output, tuple(after)
-
-    return read
+    train = torch.is_grad_enabled()
+    output, *after = function(rows, sizes, before, weights, True, 1, 0.0, train, False)
+    return output, tuple(after)
 
 
 class Recurrence(torch.autograd.Function):

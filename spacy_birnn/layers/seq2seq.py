@@ -1,6 +1,7 @@
 """From the characters of a word to those of another, such as its lemma."""
 
-from typing import Any, List, NamedTuple, Optional, Tuple
+from functools import partial
+from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from ..checks import KernelCellName
 from .birnn import BiRNN
-from .recurrent import Kernel, States, torch_kernel
+from .recurrent import States, run_kernel
 
 # Stand for characters: before the first, after the last, and where a shorter word has none
 START, END, PAD = -1, -2, -3
@@ -21,6 +22,8 @@ TINY = 1e-8
 
 # Which word, and which place in it, each row belongs to
 Places = Tuple[Tensor, Tensor]
+# `run_kernel` with the cell and the weights of the decoder
+Kernel = Callable[..., Tuple[Tensor, States]]
 
 
 class Source(NamedTuple):
@@ -186,7 +189,8 @@ class CharSeq2Seq(nn.Module):
             probable character is followed.
         RETURNS (List[Output]): Of an output that is cut off at its limit, no characters.
         """
-        self.eval()
+        if self.training:
+            self.eval()
         by_word = np.split(chars, np.cumsum(lengths)[:-1])
         # Words of similar length together: little padding, and they end together
         order = np.argsort(lengths, kind="stable")
@@ -225,7 +229,7 @@ class CharSeq2Seq(nn.Module):
     def kernel(self) -> Kernel:
         """The decoder as PyTorch's own kernel, which can go on from a state."""
         layer: Any = self.decoder.layers[0]
-        return torch_kernel(layer.cell, layer.W[0], layer.U[0], layer.b[0])
+        return partial(run_kernel, layer.cell, layer.torch_weights()[0])
 
     def _read(self, before: Tensor, source: Source, words: Tensor) -> Tensor:
         return torch.cat([self._embed(before), source.summary[words]], dim=1)

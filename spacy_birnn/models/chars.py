@@ -85,4 +85,5 @@ def _remembered(model: WordsToVectors, words: List[str]) -> Floats2d:
     def encode(places: List[int]) -> Floats2d:
         return _encode(model, [words[i] for i in places], is_train=False)[0]
 
-    return torch_shim(model).memo.look_up(words, encode)
+    rows = torch_shim(model).memo.look_up(words, encode)
+    return model.ops.xp.concatenate(rows).reshape(len(rows), -1)

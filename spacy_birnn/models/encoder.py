@@ -64,7 +64,7 @@ def build_birnn_encoder(
     settings = {"hidden_width": width // 2 if shared else width, **recurrent}
     return Model(
         "birnn_encoder",
-        partial(_forward, output=0),
+        partial(_forward, output=0, final=False),
         init=_init,
         attrs={"dropout_rate": 0.0},
         dims={"nI": None, "nO": width},
@@ -149,7 +149,7 @@ def _input_width(model: Encoder, X: Optional[List[Floats2d]]) -> int:
 
 
 def _forward(
-    model: Encoder, Xs: List[Floats2d], is_train: bool, *, output: Optional[int] = None
+    model: Encoder, Xs: List[Floats2d], is_train: bool, **settings: Any
 ) -> Tuple[List[Floats2d], Callable]:
     ops: Any = model.ops
     lengths = np.array([len(X) for X in Xs], dtype="int64")
@@ -157,7 +157,7 @@ def _forward(
         return [ops.alloc2f(0, model.get_dim("nO")) for _ in Xs], lambda dYs: Xs
     X = ops.flatten(Xs)
     check_width(X.shape[1], model.maybe_get_dim("nI"), name=model.name)
-    Y, backprop_module = run_module(model, X, lengths, is_train=is_train, output=output)
+    Y, backprop_module = run_module(model, X, lengths, is_train=is_train, **settings)
 
     def backprop(dYs: List[Floats2d]) -> List[Floats2d]:
         return ops.unflatten(backprop_module(ops.flatten(dYs)), lengths)

@@ -228,12 +228,10 @@ def decode(
     ids = np.concatenate([doc.to_array(["ORTH", *ATTRS]) for doc in docs])[tokens]
     keys = [(beam_width, threshold, *key) for key in ids.tolist()]
 
-    def write(places: List[int]) -> np.ndarray:
-        lemmas = np.empty(len(places), dtype=object)
-        lemmas[:] = _decode(model, docs, tokens[places], limits[places], beam_width, threshold)
-        return lemmas
+    def write(places: List[int]) -> List[Optional[str]]:
+        return _decode(model, docs, tokens[places], limits[places], beam_width, threshold)
 
-    return torch_shim(model).memo.look_up(keys, write).tolist()
+    return torch_shim(model).memo.look_up(keys, write)
 
 
 def _decode(

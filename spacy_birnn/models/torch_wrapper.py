@@ -13,7 +13,6 @@ from thinc.api import (
     Model,
     Optimizer,
     PyTorchShim,
-    get_array_module,
     get_torch_default_device,
     torch2xp,
     xp2torch,
@@ -174,8 +173,17 @@ class TorchShim(PyTorchShim):
 
     def _replace(self, module: Any, cfg: Dict[str, Any]) -> None:
         # Also where torch's default type is another one
-        self._model, self.cfg = module.float().eval(), cfg
+        self._model, self.cfg = module.float(), cfg
+        self._weights_changed()
+
+    def _weights_changed(self) -> None:
         self.memo.clear()
+        if self._model is not None:
+            self._model.eval()  # what the layers have kept, too
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        super().to_device(device_type, device_id)
+        self._weights_changed()
 
     def predict(self, inputs: ArgsKwargs) -> Any:
         import torch
@@ -204,7 +212,7 @@ class TorchShim(PyTorchShim):
                 updated, _ = optimizer(key, torch2xp(param.data), torch2xp(grad), **scale)
                 # Copied: as its new data it would keep all those before alive, one behind the other
                 param.data.copy_(xp2torch(updated, device=param.device))
-        self.memo.clear()
+        self._weights_changed()
 
     @contextlib.contextmanager
     def use_params(self, params: Dict[Tuple[int, str], FloatsXd]) -> Iterator[None]:
@@ -213,13 +221,13 @@ class TorchShim(PyTorchShim):
             if (self.id, name) in params:
                 backup[param] = param.data
                 param.data = xp2torch(params[(self.id, name)], device=param.device)
-        self.memo.clear()
+        self._weights_changed()
         try:
             yield
         finally:
             for param, data in backup.items():
                 param.data = data
-            self.memo.clear()
+            self._weights_changed()
 
     def copy(self) -> "TorchShim":
         copied = TorchShim(
@@ -275,7 +283,7 @@ class TorchShim(PyTorchShim):
 
 class Memo:
     """Results by what they belong to, at most `SIZE`: beyond that it begins anew. Threads may share
-    it, because what it holds is replaced as a whole."""
+    it."""
 
     SIZE = 20000
 
@@ -283,28 +291,26 @@ class Memo:
         self.clear()
 
     def __len__(self) -> int:
-        return len(self._known[0])
+        return len(self._known)
 
     def clear(self) -> None:
-        self._known: Tuple[Dict[Hashable, int], Any] = ({}, None)
+        # Not emptied: another thread may be reading what there is
+        self._known: Dict[Hashable, Any] = {}
 
-    def look_up(self, keys: List[Any], compute: Callable[[List[int]], Any]) -> Any:
-        """The results for some keys, an array with as many rows.
+    def look_up(self, keys: List[Any], compute: Callable[[List[int]], Any]) -> List[Any]:
+        """The results for some keys.
 
-        compute (Callable[[List[int]], ArrayXd]): Makes the rows for those of the keys, by their
+        compute (Callable[[List[int]], Sequence]): Makes the results for those of the keys, by their
             place, that there are none for. Each distinct key is computed once.
         """
-        index, rows = self._known
-        new = {key: i for i, key in enumerate(keys) if key not in index}
-        if new and len(index) + len(new) > self.SIZE:
-            index, rows, new = {}, None, {key: i for i, key in enumerate(keys)}
-        if new or rows is None:
-            computed = compute(list(new.values()))
-            xp = get_array_module(computed)
-            rows = computed if rows is None else xp.concatenate([rows, computed])
-            index = {**index, **{key: i for i, key in enumerate(new, start=len(index))}}
-            self._known = index, rows
-        return rows[[index[key] for key in keys]]
+        known = self._known
+        new = {key: i for i, key in enumerate(keys) if key not in known}
+        if new and len(known) + len(new) > self.SIZE:
+            self._known = known = {}
+            new = {key: i for i, key in enumerate(keys)}
+        if new:
+            known.update(zip(new, compute(list(new.values()))))
+        return [known[key] for key in keys]
 
 
 def torch_shim(model: Model) -> TorchShim:
@@ -315,7 +321,7 @@ def torch_shim(model: Model) -> TorchShim:
 
 
 def run_module(
-    model: Model, X: Any, *args: Any, is_train: bool, output: Optional[int] = None
+    model: Model, X: Any, *args: Any, is_train: bool, output: Optional[int] = None, **settings: Any
 ) -> Tuple[Any, Callable[[Any], Any]]:
     """Run a wrapped module on an array.
 
@@ -325,6 +331,7 @@ def run_module(
     *args: Further arguments, handed over as they are.
     output (Optional[int]): Which output to take, if the module gives a tuple. None takes the tuple;
         the gradient then flows through its first item.
+    **settings: Further arguments by their names.
     RETURNS (Tuple[ArrayXd, Callable]): The output, and a callback from its gradient to that of X
         (None if X is not of a float type).
     """
@@ -334,7 +341,7 @@ def run_module(
     drop = model.attrs.get("dropout_rate") or 0.0
     with plain_torch():
         X_ = xp2torch(X, requires_grad=needs_grad, device=shim.device)
-        Y_, torch_backprop = shim(ArgsKwargs((X_, *args), {"drop": drop}), is_train)
+        Y_, torch_backprop = shim(ArgsKwargs((X_, *args), {"drop": drop, **settings}), is_train)
     if output is not None:
         Y_ = Y_[output]
     main_ = Y_[0] if isinstance(Y_, tuple) else Y_

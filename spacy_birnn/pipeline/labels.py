@@ -1,5 +1,6 @@
 """Tagging schemes: how spans become one label a token, which sequences are legal, and back."""
 
+from functools import lru_cache
 from typing import Iterable, List, NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -47,19 +48,7 @@ class Scheme:
 
     def legal(self) -> Legal:
         """Which tag may follow which, begin a sequence and end it."""
-        closing = [0] + self.tags_with(self.endings)
-        opening = [0] + self.tags_with("BU")
-        transitions = np.zeros((self.n_tags, self.n_tags), dtype=bool)
-        transitions[np.ix_(closing, opening)] = True
-        inner = "IL" if self.name == "BILUO" else "I"
-        for label in range(self.n_labels):
-            open_tags = [self.tag("B", label), self.tag("I", label)]
-            transitions[np.ix_(open_tags, [self.tag(p, label) for p in inner])] = True
-        start = np.zeros(self.n_tags, dtype=bool)
-        end = np.zeros(self.n_tags, dtype=bool)
-        start[opening] = True
-        end[closing] = True
-        return Legal(transitions, start, end)
+        return _legal(self.name, self.n_labels)
 
     def tag_at(self, i: int, label: int, *, last: bool) -> int:
         """The tag of a span's token i, which is its last one or not."""
@@ -112,3 +101,21 @@ class Scheme:
             if then is not None and span.end < length:
                 allowed[span.end] &= then
         return allowed
+
+
+@lru_cache(maxsize=64)
+def _legal(name: str, n_labels: int) -> Legal:
+    scheme = Scheme(name, n_labels)
+    closing = [0] + scheme.tags_with(scheme.endings)
+    opening = [0] + scheme.tags_with("BU")
+    transitions = np.zeros((scheme.n_tags, scheme.n_tags), dtype=bool)
+    transitions[np.ix_(closing, opening)] = True
+    inner = "IL" if scheme.name == "BILUO" else "I"
+    for label in range(scheme.n_labels):
+        open_tags = [scheme.tag("B", label), scheme.tag("I", label)]
+        transitions[np.ix_(open_tags, [scheme.tag(p, label) for p in inner])] = True
+    start = np.zeros(scheme.n_tags, dtype=bool)
+    end = np.zeros(scheme.n_tags, dtype=bool)
+    start[opening] = True
+    end[closing] = True
+    return Legal(transitions, start, end)

@@ -364,12 +364,13 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         scheme, thresholds = self.scheme, self._thresholds(cfg)
         ends = np.cumsum(scores.lengths)
         found: List[List[EntitySpan]] = []
+        is_needed = cfg["confidence"] or thresholds is not None
+        posterior = crf.posterior(scores, allowed) if is_needed else None
         if thresholds is None:
-            tags = np.split(crf.viterbi(scores, allowed), ends[:-1])
-            found = [scheme.decode(doc_tags) for doc_tags in tags]
-            if not cfg["confidence"]:
-                return [Entities(spans, None) for spans in found]
-        posterior = crf.posterior(scores, allowed)
+            tags = crf.viterbi(scores, allowed, posterior.marginals if posterior else None)
+            found = [scheme.decode(doc_tags) for doc_tags in np.split(tags, ends[:-1])]
+        if posterior is None:
+            return [Entities(spans, None) for spans in found]
         sequences = self._sequences(scores, posterior)
         if thresholds is not None:
             candidates = self._candidates(sequences, posterior, thresholds)

@@ -244,3 +244,19 @@ def test_locked_dropout_drops_an_output_feature_for_a_whole_sequence():
     dropped = [(part == 0) for part in outputs.split(LENGTHS.tolist()) if len(part)]
     assert all((part == part[0]).all() for part in dropped)
     assert not torch.equal(dropped[0][0], dropped[1][0])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_prediction_is_of_the_weights_that_there_are(cell):
+    """Those in PyTorch's order are kept from one prediction to the next."""
+    birnn = BiRNN(3, 4, cell=cell, depth=2).eval()
+    X = rows(3)
+    with torch.no_grad():
+        before = birnn(X, LENGTHS)[0]
+        for parameter in birnn.parameters():
+            parameter.mul_(0.5)
+        birnn.eval()
+        after = birnn(X, LENGTHS)[0]
+    expected = birnn(X, LENGTHS)[0]  # with a gradient nothing is kept
+    assert not torch.allclose(before, after, atol=1e-3)
+    torch.testing.assert_close(after, expected, atol=1e-6, rtol=0)
