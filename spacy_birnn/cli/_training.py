@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Optional
 
-from ._app import fail, say
+from ._app import fail, read_config, say
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -16,11 +16,9 @@ LOGGER = "spacy-birnn.while_training"
 
 def complete_config(path: Path, overrides: Mapping[str, Any]) -> "Config":
     """The config of a file with all settings that it has by default. Its variables are kept."""
-    from spacy.util import load_config, load_model_from_config
+    from spacy.util import load_model_from_config
 
-    if not path.is_file():
-        fail(f"There is no '{path}'", "Name a config, as `spacy init config` writes it.")
-    config = load_config(path, overrides=dict(overrides), interpolate=False)
+    config = read_config(path, overrides, interpolate=False)
     if "training" not in config:
         fail(f"'{path}' has no section [training]", "Fill it in with `spacy init fill-config`.")
     return load_model_from_config(config, auto_fill=True).config

@@ -1,6 +1,7 @@
 """`birnn apply`: what a pipeline predicts for a file of texts."""
 
 import base64
+import codecs
 import csv
 import json
 import os
@@ -85,8 +86,8 @@ def apply_cli(
     if ".parquet" in (data.suffix.lower(), out.suffix.lower()):
         _check_pyarrow()
     check_output(out, force=force)
-    if out.is_dir() or (out.exists() and out.samefile(data)):
-        fail(f"Can't write to '{out}'", "It is a directory, or the input. Name another path.")
+    if out.exists() and out.samefile(data):
+        fail(f"'{out}' is the input, too", "Name another path to write.")
     part = out.with_name(f"{out.name}.part")
     if part.exists() and not (resume or force):
         fail(f"'{part}' is there, from a run that was stopped", "Go on with --resume, or --force.")
@@ -119,6 +120,7 @@ def apply_cli(
     todo = ((fields["text"], fields) for i, fields in enumerate(usable) if i >= n_done)
     docs = nlp.pipe(todo, as_tuples=True, n_process=n_process, batch_size=batch_size)
     mode = "a" if n_done else "w"
+    part.parent.mkdir(parents=True, exist_ok=True)
     with part.open(mode, encoding="utf8", newline="\n", buffering=1) as file:
         for doc, fields in tqdm.tqdm(docs, total=n, initial=n_done, unit=" texts", disable=None):
             file.write(f"{output.line_of(doc, fields)}\n")
@@ -156,6 +158,9 @@ def _checked(line: Line, max_length: int) -> Line:
 
 
 def _lines(path: Path) -> Iterator[str]:
+    with path.open("rb") as start:
+        if start.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise ValueError(f"'{path}' is UTF-16: save it as UTF-8 (`iconv -f UTF-16 -t UTF-8`)")
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         yield from file
 
@@ -171,8 +176,11 @@ def _read_jsonl(path: Path, text_key: str) -> Iterator[Line]:
             continue
         try:
             fields = json.loads(line)
+        except json.JSONDecodeError as error:
+            yield Line(number, {}, f"it is no JSON: {error.msg} at character {error.pos + 1}")
+            continue
         except (ValueError, RecursionError) as error:
-            yield Line(number, {}, f"it is no JSON: {error}")
+            yield Line(number, {}, f"it is no JSON that can be read: {error}")
             continue
         if not isinstance(fields, dict):
             yield Line(number, {}, f'it is no JSON object, such as {{"{text_key}": "..."}}')

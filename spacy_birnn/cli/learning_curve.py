@@ -15,8 +15,10 @@ import typer
 from ..files import replacing
 from ._app import (
     Json,
+    check_output,
     command,
     fail,
+    import_code,
     overrides_of,
     print_json,
     print_table,
@@ -74,11 +76,11 @@ def learning_curve_cli(
 
     The same command goes on where it was stopped: the results are in the output file. More --seeds
     and other --shares are added to them. Settings can be overridden (--training.max_steps 500)."""
-    from spacy.cli._util import import_code
-
     overrides = overrides_of(context)
     import_code(code)
     wanted = _shares(shares)
+    for path in filter(None, (output, html)):
+        check_output(path)
     filled = complete_config(config, overrides)
     total = count_documents(filled)
     results = Results(output, filled, force=force)

@@ -208,6 +208,15 @@ def count_labels(docs: Iterable[Doc]) -> Dict[str, Counter]:
     return {kind: count for kind, count in counts.items() if count}
 
 
+def can_teach(docs: Sequence[Doc]) -> bool:
+    """Whether documents have any label, lemma, tree or sentence to learn from."""
+    # To spaCy the start of a sentence is annotated in every document of one token
+    others = (("LEMMA", 1), ("DEP", 1), ("SENT_START", 2))
+    return bool(count_labels(docs)) or any(
+        len(doc) >= least and doc.has_annotation(name) for doc in docs for name, least in others
+    )
+
+
 def by_part(counts: Dict[str, Dict[str, Counter]]) -> Dict[str, Dict[str, Dict[str, int]]]:
     """What `count_labels` says of each part, turned about: by kind, label (the most frequent first)
     and part."""

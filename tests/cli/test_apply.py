@@ -218,7 +218,10 @@ def test_lines_that_cannot_be_used_end_the_run_or_are_skipped(invoke, trained_pa
     "name, content, message",
     [
         ("texts.txt", b"", "no texts"),
-        ("texts.txt", "x\n".encode("utf-16"), "line 1: it is not valid UTF-8"),
+        ("texts.txt", "\u00fc\n".encode("latin-1"), "line 1: it is not valid UTF-8"),
+        ("texts.txt", "x\n".encode("utf-16"), "texts.txt' is UTF-16: save it as UTF-8"),
+        ("texts.csv", "text\n".encode("utf-16"), "texts.csv' is UTF-16: save it as UTF-8"),
+        ("texts.jsonl", b'{"text": 1\n', "no JSON: Expecting ',' delimiter at character 12"),
         ("texts.csv", b"a,b\n1,2\n", "no column 'text'. It has: a, b"),
         ("texts.xlsx", b"x", "must end in one of: .txt, .jsonl, .csv"),
         ("texts.txt", b"x" * 1_000_001, "1000001 characters, but the pipeline takes 1000000"),
