@@ -57,7 +57,7 @@ def warn(text: str) -> None:
 
 def fail(title: str, text: str = "") -> NoReturn:
     """End the command with a message on standard error and exit code 1."""
-    _tell(_printer.fail, f"{title}\n{text}")
+    _tell(_printer.fail, f"{title}\n{text.strip()}")
     raise typer.Exit(1)
 
 
@@ -134,6 +134,9 @@ def command(name: str, *, example: str, **settings: Any) -> Callable[[Callable],
                     return function(*args, **kwargs)
                 except (ValueError, OSError, ImportError) as error:
                     fail(f"{name} stopped", str(error))
+                except KeyboardInterrupt:
+                    warn(f"{name} was stopped by Ctrl+C")
+                    raise
 
         epilog = f"Example: python -m spacy birnn {example}"
         return app.command(name, epilog=epilog, **settings)(run)

@@ -121,11 +121,17 @@ def apply_cli(
     docs = nlp.pipe(todo, as_tuples=True, n_process=n_process, batch_size=batch_size)
     mode = "a" if n_done else "w"
     part.parent.mkdir(parents=True, exist_ok=True)
-    with part.open(mode, encoding="utf8", newline="\n", buffering=1) as file:
-        for doc, fields in tqdm.tqdm(docs, total=n, initial=n_done, unit=" texts", disable=None):
-            file.write(f"{output.line_of(doc, fields)}\n")
-        os.fsync(file.fileno())
-    output.finish(part, out)
+    try:
+        with part.open(mode, encoding="utf8", newline="\n", buffering=1) as file:
+            for doc, fields in tqdm.tqdm(
+                docs, total=n, initial=n_done, unit=" texts", disable=None
+            ):
+                file.write(f"{output.line_of(doc, fields)}\n")
+            os.fsync(file.fileno())
+        output.finish(part, out)
+    except (OSError, KeyboardInterrupt):
+        say(f"What is done is in '{part}'. The same command goes on there with --resume.")
+        raise
     say(f"Applied the pipeline to {n} texts: {out}")
 
 
@@ -186,7 +192,7 @@ def _read_jsonl(path: Path, text_key: str) -> Iterator[Line]:
             yield Line(number, {}, f'it is no JSON object, such as {{"{text_key}": "..."}}')
         elif text_key not in fields:
             has = ", ".join(fields) or "no fields"
-            yield Line(number, {}, f"it has no field '{text_key}', but {has}; see --text-key")
+            yield Line(number, {}, f"it has no field '{text_key}', but {has:.300}; see --text-key")
         else:
             yield Line(number, _with_text(fields, text_key))
 
@@ -209,8 +215,8 @@ def _read_csv(path: Path, text_key: str) -> Iterator[Line]:
 def _check_column(path: Path, columns: List[str], text_key: str) -> None:
     if text_key not in columns:
         raise ValueError(
-            f"'{path}' has no column '{text_key}'. It has: {', '.join(columns)}. Name the column "
-            "that has the text with --text-key."
+            f"'{path}' has no column '{text_key}'. It has: {', '.join(columns):.300}. Name the "
+            "column that has the text with --text-key."
         )
 
 

@@ -194,7 +194,10 @@ class Results:
             known = first["config"]
             self.scores = {(line["share"], line["seed"]): line["score"] for line in others}
         except (ValueError, KeyError, TypeError) as error:
-            fail(f"'{path}' holds no results", f"{error!r}. Begin anew with --force.")
+            fail(
+                f"'{path}' holds no results",
+                f"{error!r}. Name another file, or overwrite it with --force.",
+            )
         if known != text:
             fail(
                 f"'{path}' has the results of another config, or other overrides",

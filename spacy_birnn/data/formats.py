@@ -233,7 +233,8 @@ def _key(
             return key
     wanted = " or ".join(f"'{key}'" for key in (usual if name is None else (name,)))
     there = ", ".join(f"'{key}'" for key in value) or "nothing"
-    raise BirnnError(Errors.E076.format(where=where, name=wanted, names=there, option=option))
+    names = f"{there:.300}"  # of a file in another format the first line may be long
+    raise BirnnError(Errors.E076.format(where=where, name=wanted, names=names, option=option))
 
 
 def _spans(where: str, text: str, item: Any) -> Iterator[LabelledSpan]:

@@ -135,6 +135,7 @@ def test_files_are_replaced_all_or_none(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.filterwarnings("ignore:.*BIRNN-W007")
 def test_a_full_disk_leaves_the_calibrated_pipeline_as_it_was(
     invoke, trained_path, make_examples, tmp_path, monkeypatch
 ):
@@ -144,16 +145,33 @@ def test_a_full_disk_leaves_the_calibrated_pipeline_as_it_was(
     assert invoke(*args).exit_code == 0
     assert spacy.load(out).get_pipe("birnn_ner").cfg["temperature"] != 1
 
-    def full(self, path, **kwargs):
-        path.write_text("half")
+    def full(self, path):
+        (path / "config.cfg").write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    monkeypatch.setattr("spacy.vocab.Vocab.to_disk", full)
+    monkeypatch.setattr("spacy.language.Language.to_disk", full)
     result = invoke(*args, "--force")
     assert result.exit_code == 1 and "No space left" in result.stderr
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["calibrated", "dev.spacy"]
+
+
+@pytest.mark.parametrize("name", ["tune", "learning-curve"])
+def test_a_setting_that_there_is_not(name, invoke, config_path, tmp_path):
+    result = invoke(name, config_path, "-o", tmp_path / "out", "--training.max_stepz", 5)
+    assert result.exit_code == 1
+    assert "training.max_stepz" in result.stderr and "'training.max_steps'?" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_documents_to_score_with(invoke, config_path, tmp_path):
+    DocBin().to_disk(tmp_path / "none.spacy")
+    args = ("-o", tmp_path / "out", "--corpora.dev.path", tmp_path / "none.spacy")
+    result = invoke("learning-curve", config_path, *args)
+    assert result.exit_code == 1
+    assert "development data holds no documents" in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_lists_and_examples_keep_their_lines(invoke, config_path):

@@ -319,3 +319,23 @@ def test_a_run_that_is_killed_leaves_what_it_had(invoke, trained_path, txt, tmp_
     assert not out.exists() and len(json_lines(tmp_path / "out.jsonl.part")) == len(TEXTS) - 1
     assert invoke("apply", trained_path, txt, out, "--resume").exit_code == 0
     assert [line["text"] for line in json_lines(out)] == TEXTS
+
+
+def test_ctrl_c_says_how_to_go_on(invoke, trained_path, txt, tmp_path):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("spacy_birnn.cli.apply.JsonLines.line_of", interrupted)
+        result = invoke("apply", trained_path, txt, tmp_path / "out.jsonl")
+    assert result.exit_code == 130
+    assert "out.jsonl.part" in result.stderr and "--resume" in result.stderr
+    assert "apply was stopped" in result.stderr
+    result = invoke("apply", trained_path, txt, tmp_path / "out.jsonl", "--resume")
+    assert result.exit_code == 0 and len(json_lines(tmp_path / "out.jsonl")) == len(TEXTS)
+
+
+def test_a_long_header_is_not_printed_whole(invoke, trained_path, tmp_path):
+    (tmp_path / "texts.csv").write_text(",".join(["word"] * 10_000))
+    result = invoke("apply", trained_path, tmp_path / "texts.csv", tmp_path / "out.jsonl")
+    assert result.exit_code == 1 and len(result.stderr) < 1000
