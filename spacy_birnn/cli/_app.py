@@ -150,7 +150,7 @@ def load_pipeline(path: str) -> "Language":
 
     try:
         return spacy.load(path)
-    except OSError as error:
+    except Exception as error:  # whatever a file that is damaged or missing leads to
         fail(f"Can't load a pipeline from '{path}'", str(error))
 
 

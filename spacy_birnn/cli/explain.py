@@ -150,8 +150,8 @@ def _number(value: Optional[float]) -> str:
 
 
 def _shown(text: str) -> str:
-    """A text in one line. One that is written from right to left is isolated (FSI and PDI of Unicode),
-    else the numbers beside it would change places."""
+    """A text in one line. One that is written from right to left is isolated (Unicode's FSI and
+    PDI), or else the numbers beside it would change places."""
     if not text.isprintable():
         text = repr(text)[1:-1]
     leftward = any(unicodedata.bidirectional(char) in ("R", "AL") for char in text)

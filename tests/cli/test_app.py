@@ -1,6 +1,7 @@
 """What all commands do with paths, configs and files that they can't use."""
 
 import errno
+import shutil
 
 import pytest
 import spacy
@@ -155,6 +156,15 @@ def test_a_full_disk_leaves_the_calibrated_pipeline_as_it_was(
     assert result.exit_code == 1 and "No space left" in result.stderr
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["calibrated", "dev.spacy"]
+
+
+@pytest.mark.parametrize("file", ["meta.json", "config.cfg", "tokenizer", "vocab/strings.json"])
+def test_a_damaged_pipeline_is_named(file, invoke, trained_path, tmp_path):
+    shutil.copytree(trained_path, tmp_path / "model")
+    (tmp_path / "model" / file).write_text("{")
+    result = invoke("explain", tmp_path / "model", "Oslo")
+    assert result.exit_code == 1
+    assert f"pipeline from '{tmp_path}/model'" in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize("name", ["tune", "learning-curve"])
