@@ -12,6 +12,7 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.util import filter_spans
 
 from ..errors import BirnnError, Errors
+from ..files import naming
 from .records import LabelledSpan, Record
 
 # What makes two documents of a text the same
@@ -185,7 +186,8 @@ def write_docs(parts: Dict[Path, List[Doc]]) -> None:
     try:
         for path, docs in parts.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished[path].write_bytes(DocBin(docs=docs, store_user_data=False).to_bytes())
+            with naming(path):
+                unfinished[path].write_bytes(DocBin(docs=docs, store_user_data=False).to_bytes())
         for path, part in unfinished.items():
             os.replace(part, path)
     finally:

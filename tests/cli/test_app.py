@@ -118,6 +118,13 @@ def test_a_folder_that_is_not_there_is_made(tmp_path):
     assert path.read_text() == "a"
 
 
+def test_a_full_disk_is_named_with_the_file(tmp_path):
+    path = tmp_path / "file"
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"), replacing(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert not list(tmp_path.iterdir())
+
+
 def test_files_are_replaced_all_or_none(tmp_path):
     path = tmp_path / "model"
     for name in ("a", "b"):
