@@ -229,7 +229,7 @@ class Errors(metaclass=_WithCodes):
     E070 = "'{path}' is empty. Expected a file of annotated texts."
     E071 = (
         "'{path}' is not UTF-8: its line {line} has the byte {byte:#04x}. Save it as UTF-8, in "
-        "Excel as 'CSV UTF-8', or with `iconv -f WINDOWS-1252 -t UTF-8` if that is what it is."
+        "Excel as 'CSV UTF-8', or with `iconv -f {encoding} -t UTF-8` if that is what it is."
     )
     E072 = (
         "Can't tell the format of '{path}' by its name and its first lines. Say it with --format, "

@@ -71,7 +71,6 @@ def create_plot_logger(
             if target is None:
                 return
             try:
-                target.parent.mkdir(parents=True, exist_ok=True)
                 with replacing(target) as new:
                     new.write_text(page.html(end), encoding="utf8")
             except OSError as error:

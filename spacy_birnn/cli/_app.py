@@ -1,9 +1,12 @@
 """What all commands share: the app, how they report an error, the options that several have."""
 
+import contextlib
 import functools
 import json
 import re
 import sys
+import tempfile
+import textwrap
 import warnings
 from pathlib import Path
 from typing import (
@@ -13,6 +16,7 @@ from typing import (
     Callable,
     ContextManager,
     Iterable,
+    Mapping,
     NoReturn,
     Optional,
     Sequence,
@@ -23,6 +27,7 @@ from wasabi import Printer, table
 
 if TYPE_CHECKING:
     from spacy.language import Language
+    from thinc.api import Config
 
 HELP = """Convert and check data for recurrent models, look into trained ones, and apply them:
 bidirectional RNNs that label, classify and lemmatize."""
@@ -46,18 +51,27 @@ Force = Annotated[bool, typer.Option("--force", "-F", help="Overwrite what is at
 
 def say(text: str) -> None:
     """Tell the user something on standard error."""
-    print(_printer.info(text), file=sys.stderr)
+    _tell(_printer.info, text)
 
 
 def warn(text: str) -> None:
     """Warn the user on standard error."""
-    print(_printer.warn(text), file=sys.stderr)
+    _tell(_printer.warn, text)
 
 
 def fail(title: str, text: str = "") -> NoReturn:
     """End the command with a message on standard error and exit code 1."""
-    print(_printer.fail(title, text), file=sys.stderr)
+    _tell(_printer.fail, f"{title}\n{text.strip()}")
     raise typer.Exit(1)
+
+
+def _tell(marked: Callable, text: str) -> None:
+    """Print a text whose first line is marked. It may be a list or an example: lines stay lines."""
+    first, *others = text.strip().split("\n")
+    wrapped = (
+        textwrap.fill(line, 80, break_long_words=False, break_on_hyphens=False) for line in others
+    )
+    print("\n".join((marked(first), *wrapped)), file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
@@ -106,8 +120,9 @@ def progress(items: Sequence, label: str) -> ContextManager[Iterable]:
 
 
 def command(name: str, *, example: str, **settings: Any) -> Callable[[Callable], Callable]:
-    """Register a function as a command. What it says of bad input (`ValueError`, `OSError`) ends
-    the command with that message and exit code 1, without a traceback.
+    """Register a function as a command. What it says of bad input (`ValueError`, `OSError`, or
+    `ImportError` of a language that there is not) ends the command with that message and exit code
+    1, without a traceback.
 
     name (str): The name of the command.
     example (str): How it is called, shown at the end of its help.
@@ -121,8 +136,11 @@ def command(name: str, *, example: str, **settings: Any) -> Callable[[Callable],
                 warnings.showwarning = lambda message, *_: warn(str(message))
                 try:
                     return function(*args, **kwargs)
-                except (ValueError, OSError) as error:
+                except (ValueError, OSError, ImportError) as error:
                     fail(f"{name} stopped", str(error))
+                except KeyboardInterrupt:
+                    warn(f"{name} was stopped by Ctrl+C")
+                    raise
 
         epilog = f"Example: python -m spacy birnn {example}"
         return app.command(name, epilog=epilog, **settings)(run)
@@ -136,7 +154,7 @@ def load_pipeline(path: str) -> "Language":
 
     try:
         return spacy.load(path)
-    except OSError as error:
+    except Exception as error:  # whatever a file that is damaged or missing leads to
         fail(f"Can't load a pipeline from '{path}'", str(error))
 
 
@@ -150,10 +168,26 @@ def blank_pipeline(lang: str) -> "Language":
         fail(f"Can't make a tokenizer for --lang {lang}", str(error))
 
 
-def check_output(path: Path, *, force: bool) -> None:
-    """Refuse to overwrite what is there, unless it is asked for."""
+def check_output(path: Path, *, force: bool = True, is_dir: bool = False) -> None:
+    """Refuse a path that can't be written to before the work is done that would be lost, and one
+    that would be overwritten unless that is asked for.
+
+    is_dir (bool): Whether it is a directory that will be written.
+    """
     if path.exists() and not force:
         fail(f"'{path}' is there already", "Name another path, or overwrite it with --force.")
+    if path.exists() and path.is_dir() != is_dir:
+        kind, wanted = ("file", "directory") if is_dir else ("directory", "file")
+        fail(f"'{path}' is a {kind}", f"Name a {wanted} to write.")
+    absolute = path.absolute()
+    folders = [absolute] * is_dir + list(absolute.parents)
+    folder = next(found for found in folders if found.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = f"Nothing can be written in '{folder}': {error.strerror}. Name another path."
+        fail(f"Can't write '{path}'", reason)
 
 
 def read_examples(nlp: "Language", path: Path, *, limit: int = 0) -> list:
@@ -163,15 +197,38 @@ def read_examples(nlp: "Language", path: Path, *, limit: int = 0) -> list:
     """
     from spacy.training import Corpus
 
+    hint = "Name a .spacy file, as `birnn convert` writes it."
     if not path.exists():
-        fail(f"There is no '{path}'", "Name a .spacy file, as `birnn convert` writes it.")
+        fail(f"There is no '{path}'", hint)
+    if path.is_file() and path.suffix != ".spacy":
+        fail(f"'{path}' is no .spacy file", hint)
     try:
         found = list(Corpus(path, limit=limit)(nlp))
-    except ValueError as error:
-        fail(f"Can't read '{path}'", str(error))
+    except Exception as error:  # those of zlib and msgpack, too, if the file is damaged
+        fail(f"Can't read '{path}'", f"{error}\n{hint}")
     if not found:
-        fail(f"'{path}' holds no documents")
+        fail(f"'{path}' holds no documents", hint)
     return found
+
+
+def read_config(path: Path, overrides: Mapping[str, Any], *, interpolate: bool) -> "Config":
+    """The config of a file."""
+    from spacy.util import load_config
+
+    if not path.is_file():
+        fail(f"There is no '{path}'", "Name a config, as `birnn init` writes it.")
+    try:
+        return load_config(path, overrides=dict(overrides), interpolate=interpolate)
+    except ValueError as error:
+        fail(f"'{path}' is no valid config", str(error).strip())
+
+
+def import_code(path: Optional[Path]) -> None:
+    """Run a Python file with functions that a config names. What it prints is no result."""
+    from spacy.cli._util import import_code
+
+    with contextlib.redirect_stdout(sys.stderr):
+        import_code(path)
 
 
 def overrides_of(context: typer.Context) -> dict[str, Any]:
@@ -180,9 +237,12 @@ def overrides_of(context: typer.Context) -> dict[str, Any]:
     from spacy.cli._util import parse_config_overrides
 
     try:
-        return parse_config_overrides(list(context.args))
+        with contextlib.redirect_stdout(sys.stderr):
+            return parse_config_overrides(list(context.args))
     except NoSuchOption as error:
         raise typer.BadParameter(f"No such option: {error.option_name}") from None
+    except SystemExit:  # it has said why
+        raise typer.Exit(2) from None
 
 
 def names(value: Optional[str]) -> Optional[list[str]]:

@@ -2,10 +2,11 @@
 
 import io
 import math
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Optional
 
-from ._app import fail, say
+from ._app import fail, read_config, say
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -16,27 +17,40 @@ LOGGER = "spacy-birnn.while_training"
 
 
 def complete_config(path: Path, overrides: Mapping[str, Any]) -> "Config":
-    """The config of a file with all settings that it has by default. Its variables are kept."""
-    from spacy.util import load_config, load_model_from_config
+    """The config of a file with all settings that it has by default. Its variables are kept. The
+    command ends if it can't be read, or has a setting that there is not."""
+    from spacy.util import load_model_from_config
 
-    if not path.is_file():
-        fail(f"There is no '{path}'", "Name a config, as `spacy init config` writes it.")
-    config = load_config(path, overrides=dict(overrides), interpolate=False)
+    config = read_config(path, overrides, interpolate=False)
     if "training" not in config:
         fail(f"'{path}' has no section [training]", "Fill it in with `spacy init fill-config`.")
-    return load_model_from_config(config, auto_fill=True).config
+    filled = load_model_from_config(config, auto_fill=True).config
+    # Filling it in leaves out what there is not, where `spacy train` stops
+    known = dict(settings_of(filled))
+    if unknown := [name for name, _ in settings_of(config) if name not in known]:
+        near = get_close_matches(unknown[0], known)
+        hint = f"Do you mean '{near[0]}'?" if near else ""
+        fail(f"'{path}', or an override, has a setting that there is not: {unknown[0]}", hint)
+    return filled
 
 
 def initialized(config: "Config") -> "Language":
     """The pipeline of a config, initialized with its training data. The command ends if that does
-    not work, as training would not either."""
+    not work, as training would not either, or if there is nothing to score it with."""
     from spacy.training.initialize import init_nlp
+    from spacy.util import resolve_dot_names
 
     say("Initializing the pipeline with the training data")
     try:
-        return init_nlp(config)
+        nlp = init_nlp(config)
+        resolved = nlp.config.interpolate()
+        (dev,) = resolve_dot_names(resolved, [resolved["training"]["dev_corpus"]])
+        has_dev = any(True for _ in dev(nlp))
     except Exception as error:  # whatever it is, it would end training
         fail("Training would fail", f"{type(error).__name__}: {error}")
+    if not has_dev:
+        fail("The development data holds no documents", "Without them no score says what is best.")
+    return nlp
 
 
 def settings_of(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

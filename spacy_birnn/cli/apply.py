@@ -1,6 +1,7 @@
 """`birnn apply`: what a pipeline predicts for a file of texts."""
 
 import base64
+import codecs
 import csv
 import json
 import os
@@ -85,8 +86,8 @@ def apply_cli(
     if ".parquet" in (data.suffix.lower(), out.suffix.lower()):
         _check_pyarrow()
     check_output(out, force=force)
-    if out.is_dir() or (out.exists() and out.samefile(data)):
-        fail(f"Can't write to '{out}'", "It is a directory, or the input. Name another path.")
+    if out.exists() and out.samefile(data):
+        fail(f"'{out}' is the input, too", "Name another path to write.")
     part = out.with_name(f"{out.name}.part")
     if part.exists() and not (resume or force):
         fail(f"'{part}' is there, from a run that was stopped", "Go on with --resume, or --force.")
@@ -119,11 +120,18 @@ def apply_cli(
     todo = ((fields["text"], fields) for i, fields in enumerate(usable) if i >= n_done)
     docs = nlp.pipe(todo, as_tuples=True, n_process=n_process, batch_size=batch_size)
     mode = "a" if n_done else "w"
-    with part.open(mode, encoding="utf8", newline="\n", buffering=1) as file:
-        for doc, fields in tqdm.tqdm(docs, total=n, initial=n_done, unit=" texts", disable=None):
-            file.write(f"{output.line_of(doc, fields)}\n")
-        os.fsync(file.fileno())
-    output.finish(part, out)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with part.open(mode, encoding="utf8", newline="\n", buffering=1) as file:
+            for doc, fields in tqdm.tqdm(
+                docs, total=n, initial=n_done, unit=" texts", disable=None
+            ):
+                file.write(f"{output.line_of(doc, fields)}\n")
+            os.fsync(file.fileno())
+        output.finish(part, out)
+    except (OSError, KeyboardInterrupt):
+        say(f"What is done is in '{part}'. The same command goes on there with --resume.")
+        raise
     say(f"Applied the pipeline to {n} texts: {out}")
 
 
@@ -156,6 +164,9 @@ def _checked(line: Line, max_length: int) -> Line:
 
 
 def _lines(path: Path) -> Iterator[str]:
+    with path.open("rb") as start:
+        if start.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise ValueError(f"'{path}' is UTF-16: save it as UTF-8 (`iconv -f UTF-16 -t UTF-8`)")
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         yield from file
 
@@ -171,14 +182,17 @@ def _read_jsonl(path: Path, text_key: str) -> Iterator[Line]:
             continue
         try:
             fields = json.loads(line)
+        except json.JSONDecodeError as error:
+            yield Line(number, {}, f"it is no JSON: {error.msg} at character {error.pos + 1}")
+            continue
         except (ValueError, RecursionError) as error:
-            yield Line(number, {}, f"it is no JSON: {error}")
+            yield Line(number, {}, f"it is no JSON that can be read: {error}")
             continue
         if not isinstance(fields, dict):
             yield Line(number, {}, f'it is no JSON object, such as {{"{text_key}": "..."}}')
         elif text_key not in fields:
             has = ", ".join(fields) or "no fields"
-            yield Line(number, {}, f"it has no field '{text_key}', but {has}; see --text-key")
+            yield Line(number, {}, f"it has no field '{text_key}', but {has:.300}; see --text-key")
         else:
             yield Line(number, _with_text(fields, text_key))
 
@@ -201,8 +215,8 @@ def _read_csv(path: Path, text_key: str) -> Iterator[Line]:
 def _check_column(path: Path, columns: List[str], text_key: str) -> None:
     if text_key not in columns:
         raise ValueError(
-            f"'{path}' has no column '{text_key}'. It has: {', '.join(columns)}. Name the column "
-            "that has the text with --text-key."
+            f"'{path}' has no column '{text_key}'. It has: {', '.join(columns):.300}. Name the "
+            "column that has the text with --text-key."
         )
 
 

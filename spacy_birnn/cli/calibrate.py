@@ -5,6 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from ..files import replacing_files
 from ._app import (
     Force,
     Json,
@@ -31,13 +32,14 @@ def calibrate_cli(
 ) -> None:
     """Fit the probabilities of a pipeline, and the threshold of its entities, to held-out
     documents. Prints how well the probabilities hold there afterwards."""
-    check_output(out, force=force)
+    check_output(out, force=force, is_dir=True)
     nlp = load_pipeline(model)
     examples = read_examples(nlp, data)
     from ..pipeline.calibration import calibrate
 
     reports = calibrate(nlp, examples, pipes=names(pipes))
-    nlp.to_disk(out)
+    with replacing_files(out) as new:
+        nlp.to_disk(new)
     if as_json:
         print_json({name: found.to_dict() for name, found in reports.items()})
     else:

@@ -12,10 +12,12 @@ from ._app import (
     blank_pipeline,
     command,
     fail,
+    import_code,
     overrides_of,
     print_json,
     print_labels,
     print_table,
+    read_config,
     read_examples,
     say,
 )
@@ -33,8 +35,6 @@ ASSIGNED = {
     "token.pos": "morphology",
     "token.morph": "morphology",
 }
-# What else can be learned
-OTHERS = ("LEMMA", "DEP", "SENT_START")
 # The usual parts, in their order; others come after them
 ORDER = ("train", "dev", "test")
 
@@ -64,8 +64,6 @@ def check_cli(
     not show, and with a config those that its model cannot tell apart; and what to do about it.
     Settings of a config can be overridden (--paths.train FILE). Exits with 1 if training would
     fail."""
-    from spacy.cli._util import import_code
-
     overrides = overrides_of(context)
     import_code(code)
     if not path.exists():
@@ -89,7 +87,7 @@ def check_cli(
 
 def _of_data(path: Path, lang: str) -> Dict[str, "List[Example]"]:
     """The documents of files, by their names."""
-    from ..data.corpus import count_labels
+    from ..data.corpus import can_teach
 
     nlp = blank_pipeline(lang)
     files = sorted(path.glob("*.spacy")) if path.is_dir() else [path]
@@ -98,8 +96,7 @@ def _of_data(path: Path, lang: str) -> Dict[str, "List[Example]"]:
     files.sort(key=lambda file: ORDER.index(file.stem) if file.stem in ORDER else len(ORDER))
     parts = {file.stem: read_examples(nlp, file) for file in files}
     first, docs = next((name, [eg.y for eg in part]) for name, part in parts.items())
-    has_others = any(doc.has_annotation(name) for doc in docs for name in OTHERS)
-    if not (count_labels(docs) or has_others):
+    if not can_teach(docs):
         fail("Training would fail", f"No document of {first} has annotation to learn from.")
     return parts
 
@@ -111,12 +108,12 @@ def _of_config(
     table of characters, the smallest one if there are several."""
     from spacy.schemas import ConfigSchemaTraining
     from spacy.training.initialize import init_nlp
-    from spacy.util import load_config, registry, resolve_dot_names
+    from spacy.util import registry, resolve_dot_names
 
-    say("Initializing the pipeline with the training data")
-    raw_config = load_config(path, overrides=overrides, interpolate=False)
+    raw_config = read_config(path, overrides, interpolate=False)
     if "training" not in raw_config:
         fail(f"'{path}' has no section [training]", "Fill it in with `spacy init fill-config`.")
+    say("Initializing the pipeline with the training data")
     try:
         nlp = init_nlp(raw_config)
         config = nlp.config.interpolate()

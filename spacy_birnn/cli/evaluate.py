@@ -17,6 +17,7 @@ from ._app import (
     print_table,
     read_examples,
     say,
+    warn,
 )
 from .evaluate_tables import describe, errors_by_kind, tables
 
@@ -64,9 +65,13 @@ def evaluate_cli(
     if other and len({model, *other}) <= len(other):
         raise typer.BadParameter("every pipeline once, another than MODEL", param_hint="--other")
     from .. import evaluation
+    from ..data.corpus import can_teach
 
     nlp = load_pipeline(model)
     examples = read_examples(nlp, data)
+    docs = [eg.reference for eg in examples]
+    if not can_teach(docs) and not any(doc.has_annotation("ENT_IOB") for doc in docs):
+        warn(f"No document of '{data}' has annotation to compare with, so scores mean nothing.")
     trained_on = None if train is None else read_examples(nlp, train)
     done = evaluation.predict(nlp, examples)
     report = {"model": model, "data": str(data), **_report(nlp, examples, done, trained_on)}

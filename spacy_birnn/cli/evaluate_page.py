@@ -60,7 +60,7 @@ def _errors(by_kind: dict[str, list[dict[str, Any]]]) -> str:
 def _error(error: dict[str, Any]) -> str:
     return (
         f'<span class="soft">{escape(describe(error))} (document {error["document"]})</span>'
-        f"<br>{_marked(error)}"
+        f"<br><bdi>{_marked(error)}</bdi>"
     )
 
 

@@ -1,5 +1,6 @@
 """`birnn explain`: why these labels."""
 
+import unicodedata
 from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Dict, Iterator, List, Optional, Tuple
@@ -149,8 +150,12 @@ def _number(value: Optional[float]) -> str:
 
 
 def _shown(text: str) -> str:
-    """A text in one line."""
-    return text if text.isprintable() else repr(text)[1:-1]
+    """A text in one line. One that is written from right to left is isolated (Unicode's FSI and
+    PDI), or else the numbers beside it would change places."""
+    if not text.isprintable():
+        text = repr(text)[1:-1]
+    leftward = any(unicodedata.bidirectional(char) in ("R", "AL") for char in text)
+    return f"\u2068{text}\u2069" if leftward else text
 
 
 def _page(found: Dict[str, Any]) -> str:
@@ -158,7 +163,7 @@ def _page(found: Dict[str, Any]) -> str:
 
     tokens = found["tokens"]
     parts = [
-        f"<p>{escape(found['text'])}</p>",
+        f'<p dir="auto">{escape(found["text"])}</p>',
         '<p class="soft">In the place of a hidden word stands U+FFFD, an unknown word to the '
         "model. Under each word is the probability of the prediction without it: orange where it "
         "falls, so that the word speaks for the prediction, blue where it rises.</p>",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Iterator, Optional
 
 import typer
 
-from ._app import Json, command, load_pipeline, print_json, print_table, warn
+from ._app import Json, command, load_pipeline, print_json, print_table, read_config, warn
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -96,9 +96,7 @@ def describe_config(path: Path) -> dict[str, Any]:
     path (Path): The config.
     RETURNS (dict[str, Any]): As `describe`.
     """
-    from spacy.util import load_config
-
-    config = load_config(path)
+    config = read_config(path, {}, interpolate=False)
     nlp, failed = _built(config, 2)
     report = describe(nlp)
     with warnings.catch_warnings():

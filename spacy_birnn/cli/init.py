@@ -117,7 +117,6 @@ def init_cli(
     if is_stdout:
         sys.stdout.write(text)
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as new:
         new.write_text(text, encoding="utf8")
     say(f"Wrote {out}. Train with it:")

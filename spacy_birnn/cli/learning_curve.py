@@ -16,8 +16,10 @@ from ..files import replacing
 from ._app import (
     Code,
     Json,
+    check_output,
     command,
     fail,
+    import_code,
     overrides_of,
     print_json,
     print_table,
@@ -72,11 +74,11 @@ def learning_curve_cli(
 
     The same command goes on where it was stopped: the results are in the output file. More --seeds
     and other --shares are added to them. Settings can be overridden (--training.max_steps 500)."""
-    from spacy.cli._util import import_code
-
     overrides = overrides_of(context)
     import_code(code)
     wanted = _shares(shares)
+    for path in filter(None, (output, html)):
+        check_output(path)
     filled = complete_config(config, overrides)
     total = count_documents(filled)
     results = Results(output, filled, force=force)
@@ -191,7 +193,10 @@ class Results:
             known = first["config"]
             self.scores = {(line["share"], line["seed"]): line["score"] for line in others}
         except (ValueError, KeyError, TypeError) as error:
-            fail(f"'{path}' holds no results", f"{error!r}. Begin anew with --force.")
+            fail(
+                f"'{path}' holds no results",
+                f"{error!r}. Name another file, or overwrite it with --force.",
+            )
         if known != text:
             fail(
                 f"'{path}' has the results of another config, or other overrides",

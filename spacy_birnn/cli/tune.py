@@ -12,8 +12,10 @@ from . import tune_page
 from ._app import (
     Code,
     Json,
+    check_output,
     command,
     fail,
+    import_code,
     overrides_of,
     print_json,
     print_table,
@@ -71,8 +73,6 @@ def tune_cli(
     as_json: Json = False,
 ) -> None:
     """Find the best settings of a config in the ranges that it declares."""
-    from spacy.cli._util import import_code
-
     overrides = overrides_of(context)
     import_code(code)
     try:
@@ -80,6 +80,7 @@ def tune_cli(
     except ImportError:
         fail("Tuning needs Optuna", 'Install it with: pip install "spacy-birnn[tune]"')
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    check_output(output, is_dir=True)
     filled = complete_config(config, overrides)
     ranges = read_ranges(filled)
     initialized(filled)

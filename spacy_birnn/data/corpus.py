@@ -12,6 +12,7 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.util import filter_spans
 
 from ..errors import BirnnError, Errors
+from ..files import naming
 from .records import LabelledSpan, Record
 
 # What makes two documents of a text the same
@@ -185,7 +186,8 @@ def write_docs(parts: Dict[Path, List[Doc]]) -> None:
     try:
         for path, docs in parts.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished[path].write_bytes(DocBin(docs=docs, store_user_data=False).to_bytes())
+            with naming(path):
+                unfinished[path].write_bytes(DocBin(docs=docs, store_user_data=False).to_bytes())
         for path, part in unfinished.items():
             os.replace(part, path)
     finally:
@@ -206,6 +208,15 @@ def count_labels(docs: Iterable[Doc]) -> Dict[str, Counter]:
         analyses = ((token.pos_, str(token.morph)) for token in doc if token.pos or token.morph)
         counts["morphology"].update(" ".join(filter(None, analysis)) for analysis in analyses)
     return {kind: count for kind, count in counts.items() if count}
+
+
+def can_teach(docs: Sequence[Doc]) -> bool:
+    """Whether documents have any label, lemma, tree or sentence to learn from."""
+    # To spaCy the start of a sentence is annotated in every document of one token
+    others = (("LEMMA", 1), ("DEP", 1), ("SENT_START", 2))
+    return bool(count_labels(docs)) or any(
+        len(doc) >= least and doc.has_annotation(name) for doc in docs for name, least in others
+    )
 
 
 def by_part(counts: Dict[str, Dict[str, Counter]]) -> Dict[str, Dict[str, Dict[str, int]]]:

@@ -1,5 +1,6 @@
 """Files of annotated texts, as annotation tools and published corpora have them."""
 
+import codecs
 import csv
 import io
 import json
@@ -25,6 +26,8 @@ NO_ANNOTATION = "texts without annotation"
 NO_TEXT = "annotations without a text"
 NOT_ACCEPTED = "answers other than 'accept'"
 OTHER_OPINION = "further annotations of the same text"
+# How a file in this encoding begins
+UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class Columns(NamedTuple):
@@ -117,7 +120,9 @@ def _decode(path: Path, data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as e:
         line = data.count(b"\n", 0, e.start) + 1
-        raise BirnnError(Errors.E071.format(path=path, line=line, byte=data[e.start])) from None
+        encoding = "UTF-16" if data.startswith(UTF16) else "WINDOWS-1252"
+        values = {"path": path, "line": line, "byte": data[e.start], "encoding": encoding}
+        raise BirnnError(Errors.E071.format(**values)) from None
 
 
 def _annotated(path: Path, records: List[Record], notes: Counter) -> List[Union[Record, Doc]]:
@@ -228,7 +233,8 @@ def _key(
             return key
     wanted = " or ".join(f"'{key}'" for key in (usual if name is None else (name,)))
     there = ", ".join(f"'{key}'" for key in value) or "nothing"
-    raise BirnnError(Errors.E076.format(where=where, name=wanted, names=there, option=option))
+    names = f"{there:.300}"  # of a file in another format the first line may be long
+    raise BirnnError(Errors.E076.format(where=where, name=wanted, names=names, option=option))
 
 
 def _spans(where: str, text: str, item: Any) -> Iterator[LabelledSpan]:

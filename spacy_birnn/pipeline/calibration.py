@@ -15,6 +15,7 @@ import numpy as np
 from spacy.language import Language
 from spacy.training import Example, validate_examples
 from spacy.util import logger, minibatch
+from tqdm import tqdm
 from wasabi import table
 
 from ..errors import BirnnError, Errors, Warnings
@@ -239,9 +240,11 @@ def _collect(
             raise BirnnError(Errors.E029.format(name=name, able=", ".join(able) or "none"))
     evidence: Dict[str, List[Evidence]] = {}
     last = max((nlp.pipe_names.index(name) for name in names), default=-1)
+    n_runs = len(names) + max(0, last)
+    bar = tqdm(total=n_runs * len(examples), unit="docs", leave=False, disable=None)
     for i, name in enumerate(nlp.pipe_names[: last + 1]):
         if name in names:
-            parts = _evidence(_pipe(nlp, name), examples, nlp.batch_size)
+            parts = _evidence(_pipe(nlp, name), examples, nlp.batch_size, bar)
             if any(part.n_docs for part in parts):
                 evidence[name] = parts
             elif pipes is not None:
@@ -252,15 +255,22 @@ def _collect(
                 pairs = nlp.pipe([(eg.predicted, eg) for eg in examples], as_tuples=True)
                 for doc, eg in pairs:
                     eg.predicted = doc
+                    bar.update()
+    bar.close()
     if not evidence:
         listed = ", ".join(f"'{name}'" for name in able) or "any component"
         raise BirnnError(Errors.E028.format(names=listed, n=len(examples)))
     return evidence
 
 
-def _evidence(pipe: Calibrated, examples: List[Example], batch_size: int) -> List[Evidence]:
+def _evidence(
+    pipe: Calibrated, examples: List[Example], batch_size: int, bar: tqdm
+) -> List[Evidence]:
     unknown: set = set()
-    parts = [pipe.evidence(batch, unknown) for batch in minibatch(examples, batch_size)]
+    parts = []
+    for batch in minibatch(examples, batch_size):
+        parts.append(pipe.evidence(batch, unknown))
+        bar.update(len(batch))
     if unknown:
         # There may be hundreds, of morphology
         values = {"labels": _listed(sorted(unknown)), "known": _listed(list(pipe.labels))}

@@ -221,7 +221,10 @@ def test_lines_that_cannot_be_used_end_the_run_or_are_skipped(invoke, trained_pa
     "name, content, message",
     [
         ("texts.txt", b"", "no texts"),
-        ("texts.txt", "x\n".encode("utf-16"), "line 1: it is not valid UTF-8"),
+        ("texts.txt", "\u00fc\n".encode("latin-1"), "line 1: it is not valid UTF-8"),
+        ("texts.txt", "x\n".encode("utf-16"), "texts.txt' is UTF-16: save it as UTF-8"),
+        ("texts.csv", "text\n".encode("utf-16"), "texts.csv' is UTF-16: save it as UTF-8"),
+        ("texts.jsonl", b'{"text": 1\n', "no JSON: Expecting ',' delimiter at character 12"),
         ("texts.csv", b"a,b\n1,2\n", "no column 'text'. It has: a, b"),
         ("texts.xlsx", b"x", "must end in one of: .txt, .jsonl, .csv"),
         ("texts.txt", b"x" * 1_000_001, "1000001 characters, but the pipeline takes 1000000"),
@@ -319,3 +322,23 @@ def test_a_run_that_is_killed_leaves_what_it_had(invoke, trained_path, txt, tmp_
     assert not out.exists() and len(json_lines(tmp_path / "out.jsonl.part")) == len(TEXTS) - 1
     assert invoke("apply", trained_path, txt, out, "--resume").exit_code == 0
     assert [line["text"] for line in json_lines(out)] == TEXTS
+
+
+def test_ctrl_c_says_how_to_go_on(invoke, trained_path, txt, tmp_path):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("spacy_birnn.cli.apply.JsonLines.line_of", interrupted)
+        result = invoke("apply", trained_path, txt, tmp_path / "out.jsonl")
+    assert result.exit_code == 130
+    assert "out.jsonl.part" in result.stderr and "--resume" in result.stderr
+    assert "apply was stopped" in result.stderr
+    result = invoke("apply", trained_path, txt, tmp_path / "out.jsonl", "--resume")
+    assert result.exit_code == 0 and len(json_lines(tmp_path / "out.jsonl")) == len(TEXTS)
+
+
+def test_a_long_header_is_not_printed_whole(invoke, trained_path, tmp_path):
+    (tmp_path / "texts.csv").write_text(",".join(["word"] * 10_000))
+    result = invoke("apply", trained_path, tmp_path / "texts.csv", tmp_path / "out.jsonl")
+    assert result.exit_code == 1 and len(result.stderr) < 1000

@@ -241,3 +241,8 @@ def test_characters_that_a_model_cannot_tell_apart(nlp, save, sentence, tiny_tok
     assert found["shared"] == [{"\u0430": 12, "0": 12}]
     printed = " ".join(check(tmp_path / "config.cfg", *paths).stdout.split())
     assert "as its table has 1024 rows: '\u0430' and '0'" in printed
+
+
+def test_nothing_to_learn_from(nlp, save):
+    path = save("train", [nlp.make_doc("Hi"), nlp.make_doc("No label here")])
+    assert "has annotation to learn from" in check(path, exit_code=1).stderr

@@ -455,7 +455,13 @@ def good_and(record):
     [
         ("a.jsonl", " \n\n", "E070", "is empty"),
         ("a.csv", b"", "E070", "is empty"),
-        ("a.csv", "text,label\n\nM\u00fcller,A".encode("latin-1"), "E071", "line 3 .* 0xfc"),
+        (
+            "a.csv",
+            "text,label\n\nM\u00fcller,A".encode("latin-1"),
+            "E071",
+            "line 3 .* 0xfc.* WIN",
+        ),
+        ("a.csv", "text,label\n".encode("utf-16"), "E071", "line 1 .* UTF-16"),
         ("a.xyz", "Nothing that is known.", "E072", "--format"),
         ("a.jsonl", good_and('{"text": "b", '), "E074", "line 3 .* at character"),
         ("a.json", '[{"text": "b"\n"label"}]', "E074", "character 1 of line 2"),

@@ -238,8 +238,9 @@ def test_the_page_is_whole_and_escaped(rules, trained, tmp_path):
 
 
 def test_a_page_that_cannot_be_written(rules, tmp_path):
-    code, out, err = run(*rules, "--html", tmp_path / "none" / "report.html")
-    assert (code, out) == (1, "") and "none" in err
+    (tmp_path / "file").touch()
+    code, out, err = run(*rules, "--html", tmp_path / "file" / "report.html")
+    assert (code, out) == (1, "") and "Not a directory" in " ".join(err.split())
 
 
 def test_the_count_by_tags_is_shown_where_it_differs(rules, tmp_path):
@@ -271,3 +272,14 @@ def test_bad_input(rules, tmp_path):
     (tmp_path / "broken.spacy").write_text("no data")
     code, out, err = run(model, tmp_path / "broken.spacy")
     assert (code, out) == (1, "") and "broken.spacy" in err
+
+
+def test_nothing_to_compare_with_is_said(rules, tmp_path):
+    model, _ = rules
+    nlp = spacy.blank("xx")
+    path = save_docs(tmp_path / "plain.spacy", [nlp("Anna Berg"), nlp("Oslo")])
+    code, _, err = run(model, path)
+    assert code == 0 and "has annotation to compare with" in " ".join(err.split())
+    none = Doc(nlp.vocab, words=["far"], ents=["O"])
+    code, _, err = run(model, save_docs(tmp_path / "none.spacy", [none]))
+    assert code == 0 and not err

@@ -44,3 +44,10 @@ def test_what_it_cannot_explain(invoke, trained_path, tmp_path):
     assert invoke("explain", trained_path, "Oslo", "--pipes", "tagger").exit_code == 1
     assert invoke("explain", trained_path, "Oslo", "-k", 0).exit_code == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_words_from_right_to_left_do_not_move_the_numbers_beside_them(invoke, trained_path):
+    result = invoke("explain", trained_path, "Anna \u05e9\u05dc\u05d5\u05dd Oslo")
+    assert result.exit_code == 0
+    assert "\u2068\u05e9\u05dc\u05d5\u05dd\u2069" in result.stdout
+    assert "\u2068Oslo" not in result.stdout
