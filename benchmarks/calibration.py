@@ -7,6 +7,8 @@ from spacy.language import Language
 from spacy.tokens import Token
 from spacy.training import Example
 
+from spacy_birnn.pipeline.confidence import get_confidence
+
 N_BINS = 15
 # Of each thing that was set its probability, and whether it is right
 Pairs = list[tuple[float, bool]]
@@ -53,9 +55,10 @@ def _entities(examples: list[Example]) -> Pairs:
         gold = {(ent.start_char, ent.end_char, ent.label_) for ent in eg.reference.ents}
         for ent in eg.predicted.ents:
             # None from a recognizer that is not ours
-            if ent._.confidence is not None:
+            confidence = get_confidence(ent)
+            if confidence is not None:
                 right = (ent.start_char, ent.end_char, ent.label_) in gold
-                pairs.append((ent._.confidence, right))
+                pairs.append((confidence, right))
     return pairs
 
 

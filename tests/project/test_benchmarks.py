@@ -74,6 +74,13 @@ def test_reliability():
     assert reliability([(1.0, True), (0.0, False)])["ece"] == 0.0
 
 
+def test_entities_of_a_recognizer_that_has_no_confidence(no_extensions):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("entity_ruler").add_patterns([{"label": "ORG", "pattern": "Acme"}])
+    doc = nlp("They buy Acme")
+    assert doc.ents and calibration(nlp, [Example(doc, doc.copy())]) == {}
+
+
 def test_calibration_of_categories_and_tags():
     nlp = spacy.blank("en")
     nlp.vocab.strings.add("A")
