@@ -40,7 +40,7 @@ def _tables(report: dict[str, Any]) -> Iterator[Table]:
         for name, value in found.items()
         if isinstance(value, (int, float))
     ]
-    yield Table("Scores", ("Component", "Score", ""), rows)
+    yield Table("Scores", ("Component", "Score", "Value"), rows)
     for found in report["scores"].values():
         for name, parts in found.items():
             # Those of entities are below, with their numbers

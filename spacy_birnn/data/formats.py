@@ -261,6 +261,8 @@ def _spans(where: str, text: str, item: Any) -> Iterator[LabelledSpan]:
     same = not isinstance(own, str) or "".join(own.split()) == "".join(part.split())
     if not (inside and same):
         reason = f"has {len(text)} characters" if not inside else f"has {part!r} there, not {own!r}"
+        if start == end:
+            reason = "has no characters there"
         raise BirnnError(Errors.E075.format(where=where, start=start, end=end, reason=reason))
     for label in labels:
         yield start, end, label

@@ -476,7 +476,12 @@ def good_and(record):
             "line 3.* 1 to 4 .* 3 char",
         ),
         ("a.jsonl", good_and({"text": "abc", "spans": [[-1, 2, "X"]]}), "E075", "line 3.* -1 to 2"),
-        ("a.jsonl", good_and({"text": "abc", "spans": [[2, 2, "X"]]}), "E075", "line 3.* 2 to 2"),
+        (
+            "a.jsonl",
+            good_and({"text": "abc", "spans": [[2, 2, "X"]]}),
+            "E075",
+            "line 3.* 2 to 2.*no characters",
+        ),
         (
             "a.jsonl",
             good_and(
