@@ -8,6 +8,7 @@ import sys
 import tempfile
 import textwrap
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -41,6 +42,7 @@ SHOWN = 20
 # Standard output is for what a command was asked for, so all else goes to standard error
 _printer = Printer(no_print=True)
 
+Pipeline = Annotated[str, typer.Argument(help="Pipeline: a directory or a package")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables")]
 Code = Annotated[
     Optional[Path],
@@ -119,13 +121,16 @@ def progress(items: Sequence, label: str) -> ContextManager[Iterable]:
     return typer.progressbar(items, label=label, file=sys.stderr)
 
 
-def command(name: str, *, example: str, **settings: Any) -> Callable[[Callable], Callable]:
+def command(
+    name: str, *, example: str, overrides: bool = False, **settings: Any
+) -> Callable[[Callable], Callable]:
     """Register a function as a command. What it says of bad input (`ValueError`, `OSError`, or
     `ImportError` of a language that there is not) ends the command with that message and exit code
     1, without a traceback.
 
     name (str): The name of the command.
     example (str): How it is called, shown at the end of its help.
+    overrides (bool): Whether further arguments override a config, see `overrides_of`.
     **settings (Any): Further settings of `typer.Typer.command`.
     """
 
@@ -143,9 +148,30 @@ def command(name: str, *, example: str, **settings: Any) -> Callable[[Callable],
                     raise
 
         epilog = f"Example: python -m spacy birnn {example}"
+        if overrides:
+            extra = {"allow_extra_args": True, "ignore_unknown_options": True}
+            settings["context_settings"] = extra
         return app.command(name, epilog=epilog, **settings)(run)
 
     return register
+
+
+def check_installed(*modules: str, extra: str) -> None:
+    """Say how to get the libraries that only some commands need, if they are not there.
+
+    extra (str): The extra of the package that brings them.
+    """
+    if any(not _can_import(name) for name in modules):
+        way_out = f'Install it with: pip install "spacy-birnn[{extra}]"'
+        fail(f"This needs {', '.join(modules)}", way_out)
+
+
+def _can_import(name: str) -> bool:
+    try:
+        import_module(name)
+    except ImportError:
+        return False
+    return True
 
 
 def load_pipeline(path: str) -> "Language":

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Dict, Iterator, List, NamedTup
 import typer
 
 from ..files import replacing
-from ._app import Force, check_output, command, fail, load_pipeline, say, warn
+from ._app import (
+    Force,
+    Pipeline,
+    check_installed,
+    check_output,
+    command,
+    fail,
+    load_pipeline,
+    say,
+    warn,
+)
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
@@ -39,7 +49,7 @@ class Line(NamedTuple):
 
 @command("apply", example="apply training/model-best texts.jsonl predicted.jsonl --text-key body")
 def apply_cli(
-    model: Annotated[str, typer.Argument(help="Pipeline: a directory or a package")],
+    model: Pipeline,
     data: Annotated[
         Path,
         typer.Argument(
@@ -84,7 +94,7 @@ def apply_cli(
     if not data.is_file():
         fail(f"There is no file '{data}'")
     if ".parquet" in (data.suffix.lower(), out.suffix.lower()):
-        _check_pyarrow()
+        check_installed("pyarrow", extra="parquet")
     check_output(out, force=force)
     if out.exists() and out.samefile(data):
         fail(f"'{out}' is the input, too", "Name another path to write.")
@@ -257,13 +267,6 @@ def _read_parquet(path: Path, text_key: str) -> Iterator[Line]:
                 yield Line(number, _with_text(fields, text_key))
     except ArrowInvalid as error:
         raise ValueError(f"'{path}' is no Parquet file: {error}") from None
-
-
-def _check_pyarrow() -> None:
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError:
-        fail("Parquet needs pyarrow", 'Install it with: pip install "spacy-birnn[parquet]"')
 
 
 READERS = {

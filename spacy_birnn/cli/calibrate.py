@@ -9,6 +9,7 @@ from ..files import replacing_files
 from ._app import (
     Force,
     Json,
+    Pipeline,
     check_output,
     command,
     load_pipeline,
@@ -21,7 +22,7 @@ from ._app import (
 
 @command("calibrate", example="calibrate training/model-best corpus/dev.spacy calibrated")
 def calibrate_cli(
-    model: Annotated[str, typer.Argument(help="Pipeline: a directory or a package")],
+    model: Pipeline,
     data: Annotated[Path, typer.Argument(help="Held-out documents, not the training data: .spacy")],
     out: Annotated[Path, typer.Argument(help="Directory for the calibrated pipeline")],
     pipes: Annotated[

@@ -42,7 +42,7 @@ ORDER = ("train", "dev", "test")
 @command(
     "check",
     example="check config.cfg --paths.train corpus/train.spacy --paths.dev corpus/dev.spacy",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    overrides=True,
 )
 def check_cli(
     context: typer.Context,

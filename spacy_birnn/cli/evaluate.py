@@ -10,6 +10,7 @@ from ..files import replacing
 from ._app import (
     Force,
     Json,
+    Pipeline,
     check_output,
     command,
     load_pipeline,
@@ -33,7 +34,7 @@ CONTEXT = 15
 
 @command("evaluate", example="evaluate training/model-best corpus/test.spacy --html report.html")
 def evaluate_cli(
-    model: Annotated[str, typer.Argument(help="Pipeline: a directory or a package")],
+    model: Pipeline,
     data: Annotated[Path, typer.Argument(help="Annotated documents: .spacy")],
     train: Annotated[
         Optional[Path],

@@ -11,6 +11,7 @@ from ..files import replacing
 from ._app import (
     Force,
     Json,
+    Pipeline,
     check_output,
     command,
     load_pipeline,
@@ -30,7 +31,7 @@ Row = Tuple[str, ...]
     "explain", example='explain training/model-best "Ada Lund works at Velotek." --html why.html'
 )
 def explain_cli(
-    model: Annotated[str, typer.Argument(help="Pipeline: a directory or a package")],
+    model: Pipeline,
     text: Annotated[str, typer.Argument(help="A sentence, or a few: up to 200 words")],
     pipes: Annotated[
         Optional[str], typer.Option(help="Components, with commas between them [default: all]")

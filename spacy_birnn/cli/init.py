@@ -48,7 +48,7 @@ class Size(str, Enum):
 @command(
     "init",
     example="init config.cfg --lang en --pipeline birnn_tagger,birnn_ner --size small",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    overrides=True,
 )
 def init_cli(
     context: typer.Context,

@@ -47,7 +47,7 @@ STYLE = "h1 { font-size: 1.4rem; } h2 { font-size: 1.15rem; } svg { max-width: 3
     "learning-curve",
     example="learning-curve config.cfg --paths.train train.spacy --paths.dev dev.spacy "
     "--html curve.html",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    overrides=True,
 )
 def learning_curve_cli(
     context: typer.Context,

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._app import command, fail, load_pipeline, say, warn
+from ._app import (
+    Pipeline,
+    check_installed,
+    command,
+    fail,
+    load_pipeline,
+    say,
+    warn,
+)
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -19,7 +27,7 @@ GRACE = 30
 
 @command("serve", example="serve training/model-best --port 8080")
 def serve_cli(
-    model: Annotated[str, typer.Argument(help="Pipeline: a directory or a package")],
+    model: Pipeline,
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 is all of this machine's")
     ] = "127.0.0.1",
@@ -51,20 +59,16 @@ def serve_cli(
     the service. More than the limits allow is refused, with 413 or 503. SIGTERM and Ctrl+C end it,
     once it has answered what it is working on.
     """
-    try:
-        import fastapi  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import uvicorn
-    except ImportError:
-        fail(
-            "Serving needs further packages", 'Install them with: pip install "spacy-birnn[serve]"'
-        )
+    check_installed("fastapi", "prometheus_client", "uvicorn", extra="serve")
+    import uvicorn
+
     if max_waiting < max_texts:
         raise typer.BadParameter("--max-waiting must be at least --max-texts")
     with listen(host, port) as sock:
         nlp = load_pipeline(model)
         check_pipeline(nlp, model)
-        from ..serving.app import Limits, create_app
+        from ..serving.app import create_app
+        from ..serving.guard import Limits
 
         limits = Limits(max_chars, max_texts, max_requests, max_waiting, batch_size)
         config = uvicorn.Config(

@@ -9,7 +9,17 @@ import numpy as np
 import typer
 
 from ..files import replacing
-from ._app import Force, check_output, command, fail, load_pipeline, say, warn
+from ._app import (
+    Force,
+    Pipeline,
+    check_installed,
+    check_output,
+    command,
+    fail,
+    load_pipeline,
+    say,
+    warn,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +35,7 @@ TITLES = {
 
 @command("trace", example='trace training/model-best "Ada Lund works at Velotek." -o states.svg')
 def trace_cli(
-    model: Annotated[str, typer.Argument(help="Pipeline: a directory or a package")],
+    model: Pipeline,
     text: Annotated[str, typer.Argument(help="A sentence: up to 100 words")],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="What to write: .png, .svg or .html")
@@ -45,10 +55,9 @@ def trace_cli(
     if output.suffix.lower() not in FORMATS:
         fail(f"Can't write '{output}'", f"Its name must end in one of: {', '.join(FORMATS)}")
     check_output(output, force=force)
-    try:
-        import matplotlib
-    except ImportError:
-        fail("Pictures need matplotlib", 'Install it with: pip install "spacy-birnn[plots]"')
+    check_installed("matplotlib", extra="plots")
+    import matplotlib
+
     nlp = load_pipeline(model)
     from ..tracing import trace
 

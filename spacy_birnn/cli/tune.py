@@ -12,6 +12,7 @@ from . import tune_page
 from ._app import (
     Code,
     Json,
+    check_installed,
     check_output,
     command,
     fail,
@@ -51,7 +52,7 @@ MIN_EVALUATIONS, MIN_TRIALS = 3, 5
     "tune",
     help=HELP,
     example="tune config.cfg --paths.train train.spacy --paths.dev dev.spacy --trials 30",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    overrides=True,
 )
 def tune_cli(
     context: typer.Context,
@@ -75,10 +76,9 @@ def tune_cli(
     """Find the best settings of a config in the ranges that it declares."""
     overrides = overrides_of(context)
     import_code(code)
-    try:
-        import optuna
-    except ImportError:
-        fail("Tuning needs Optuna", 'Install it with: pip install "spacy-birnn[tune]"')
+    check_installed("optuna", extra="tune")
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     check_output(output, is_dir=True)
     filled = complete_config(config, overrides)

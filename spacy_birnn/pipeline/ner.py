@@ -17,7 +17,6 @@ from typing import (
 )
 
 import numpy as np
-from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE, ORTH, SENT_START
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example, validate_examples, validate_get_examples
@@ -28,6 +27,7 @@ from .. import crf
 from ..checks import check_choice, check_flag, check_probability
 from ..crf import Chain, Posterior, SequenceScores
 from ..errors import BirnnError, Errors, Warnings
+from .annotation import blocked, boundaries, read_annotation
 from .base import Setting
 from .calibration import Decisions, Evidence
 from .confidence import get_confidence, register_extensions, set_confidence
@@ -81,16 +81,6 @@ class Entities(NamedTuple):
 
     spans: List[EntitySpan]
     scores: Optional[List[float]]
-
-
-class Annotation(NamedTuple):
-    """What is known of the entities of one document: the start, the end and the label of each; the
-    tokens outside, bool, shape (tokens,); and what could not be used as it is, by the code of its
-    warning and with its text."""
-
-    ents: List[Tuple[int, int, str]]
-    outside: np.ndarray
-    faults: List[Tuple[str, str]]
 
 
 def _check_threshold(name: str, value: Any, *, where: str) -> None:
@@ -243,7 +233,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         for eg in get_examples():
             found.update(ent.label_ for ent in eg.y.ents)
             n_ents += len(eg.y.ents)
-            faults += self._annotation(eg).faults
+            faults += read_annotation(eg, self.scheme).faults
         self._report(faults, n_ents)
         for label in sorted(found) if labels is None else labels:
             self.add_label(label)
@@ -257,7 +247,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
 
     def gold_mask(self, eg: Example, unknown: Optional[Set[str]] = None) -> np.ndarray:
         labels = {label: i for i, label in enumerate(self.labels)}
-        ents, outside, faults = self._annotation(eg)
+        ents, outside, faults = read_annotation(eg, self.scheme)
         self._report(faults)
         index = [self._label_index(label, labels, unknown) for _, _, label in ents]
         known = [EntitySpan(s, e, i) for (s, e, _), i in zip(ents, index) if i is not None]
@@ -266,37 +256,6 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             if i is None:
                 mask[start:end] = False
         return mask
-
-    def _annotation(self, eg: Example) -> Annotation:
-        """What an example's annotation says of the entities on the tokens of `eg.x`, so far as
-        `allowed_mask` lets them be found: training must not teach what decoding forbids."""
-        same = _same_tokens(eg)
-        # None where the tokens do not align: missing, as 0
-        iob = eg.y.to_array(ENT_IOB) if same else [i or 0 for i in eg.get_aligned("ENT_IOB")]
-        found = Annotation([], np.array(iob, dtype="int64") == 2, [])
-        if not eg.y.ents:
-            return found
-        space, continues = _boundaries([eg.x])
-        for ent in eg.y.ents:
-            aligned = [ent] if same else eg.get_aligned_spans_y2x([ent])
-            if not aligned:
-                found.faults.append((Warnings.W001, ent.text))
-                continue
-            (span,) = aligned
-            start, end = span.start, span.end
-            while start < end and space[start]:
-                start += 1
-            while start < end and space[end - 1]:
-                end -= 1
-            if end - start < len(span):
-                found.faults.append((Warnings.W009, ent.text))
-                found.outside[span.start : start] = found.outside[end : span.end] = True
-            broken = "I" in self.scheme.endings and space[start:end].any()
-            if broken or continues[start + 1 : end].any():
-                found.faults.append((Warnings.W010, ent.text))
-            elif start < end:
-                found.ents.append((start, end, ent.label_))
-        return found
 
     def _report(self, faults: List[Tuple[str, str]], n_ents: Optional[int] = None) -> None:
         """Warn of each kind of fault once. Of how many entities is known only when the data is read
@@ -318,7 +277,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         gold (Optional[np.ndarray]): The annotation, as `gold_mask` gives it. An entity or a blocked
             token on the document that contradicts it counts as if it were not there.
         """
-        space, continues = _boundaries(docs)
+        space, continues = boundaries(docs)
         given = [self._given(doc) for doc in docs]
         if not (any(given) or space.any() or continues.any()):
             return None
@@ -346,7 +305,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             return []
         labels = {label: i for i, label in enumerate(self.labels)}
         ents = [EntitySpan(e.start, e.end, labels.get(e.label_, -1)) for e in doc.ents]
-        return ents + [EntitySpan(token.start, token.end, -1) for token in _blocked(doc)]
+        return ents + [EntitySpan(token.start, token.end, -1) for token in blocked(doc)]
 
     def _alone(self, span: EntitySpan, length: int) -> np.ndarray:
         """The tags that agree with a span at the beginning of a sequence of tokens."""
@@ -483,7 +442,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
                 entities = entities._replace(scores=None)
             found = self._with_given(doc, entities)
             ents = [ent for ent, _ in found]
-            doc.set_ents(ents, blocked=_blocked(doc), default="outside")
+            doc.set_ents(ents, blocked=blocked(doc), default="outside")
             values = [certain if value is None else value for _, value in found]
             set_confidence(doc, ents, values)
 
@@ -510,7 +469,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         """
         self._check_ready()
         wanted = [self._entity_span(doc, span) for span in spans]
-        posterior = crf.posterior(self._scores([doc]), self.allowed_mask([doc]))
+        _, posterior = self._posterior([doc])
         sequence = DocChain(cast(Chain, posterior.chain), self.scheme, 0, len(doc))
         exact = np.array([sequence.probability(s) if s.start < s.end else 0.0 for s in wanted])
         confidence = calibrated(exact, self.cfg["confidence_map"])
@@ -533,8 +492,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         docs = self._listed(docs)
         if not docs:
             return []
-        scores = self._scores(docs)
-        posterior = crf.posterior(scores, self.allowed_mask(docs))
+        scores, posterior = self._posterior(docs)
         least = np.full(len(self.labels), LOWEST_THRESHOLD)
         found = self._candidates(self._sequences(scores, posterior), posterior, least)
         result = []
@@ -570,27 +528,3 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         ]
         found += [(ent, get_confidence(ent)) for ent in given.values()]
         return sorted(found, key=lambda pair: pair[0].start)
-
-
-def _blocked(doc: Doc) -> List[Span]:
-    """The tokens of which an earlier component said that they are in no entity, for good: they
-    begin an entity of no kind."""
-    if not doc.has_annotation("ENT_IOB"):
-        return []
-    iob, kind = doc.to_array([ENT_IOB, ENT_TYPE]).T
-    return [doc[i : i + 1] for i in np.flatnonzero((iob == 3) & (kind == 0)).tolist()]
-
-
-def _same_tokens(eg: Example) -> bool:
-    """Whether both documents of an example have the same tokens, so that nothing needs aligning."""
-    return len(eg.x) == len(eg.y) and bool((eg.x.to_array(ORTH) == eg.y.to_array(ORTH)).all())
-
-
-def _boundaries(docs: List[Doc]) -> Tuple[np.ndarray, np.ndarray]:
-    """Which tokens are white space, and which begin a sentence but not a document: bool, shape
-    (tokens of all documents,)."""
-    space, sent_start = np.concatenate([doc.to_array([IS_SPACE, SENT_START]) for doc in docs]).T
-    lengths = np.array([len(doc) for doc in docs])
-    continues = sent_start == 1
-    continues[(np.cumsum(lengths) - lengths)[lengths > 0]] = False
-    return space == 1, continues

@@ -10,7 +10,7 @@ from thinc.api import Config, Model
 
 from .. import crf
 from ..checks import check_positive, check_smoothing, check_temperature
-from ..crf import SequenceScores
+from ..crf import Posterior, SequenceScores
 from ..errors import BirnnError, Errors
 from .base import BiRNNPipe, Setting, smoothed
 from .calibration import Decisions, Evidence, temperature_for
@@ -238,6 +238,11 @@ class SequenceLabeller(BiRNNPipe):
         scores = self._finite(self.model.predict(docs))
         return self.constrain(scores.tempered(self.cfg["temperature"]))
 
+    def _posterior(self, docs: List[Doc]) -> Tuple[SequenceScores, Posterior]:
+        """The scores of a batch and what follows from them, given what is set on the documents."""
+        scores = self._scores(docs)
+        return scores, crf.posterior(scores, self.allowed_mask(docs))
+
     def _check_settings(self) -> None:
         super()._check_settings()
         rate = self.cfg.get("label_smoothing", 0.0)
@@ -278,9 +283,8 @@ class TokenLabeller(SequenceLabeller):
         docs = self._listed(docs)
         if not docs:
             return []
-        scores = self._scores(docs)
-        marginals = crf.posterior(scores, self.allowed_mask(docs)).marginals
-        return np.split(marginals, np.cumsum(scores.lengths)[:-1])
+        scores, posterior = self._posterior(docs)
+        return np.split(posterior.marginals, np.cumsum(scores.lengths)[:-1])
 
 
 def _has_head(model: Model) -> bool:

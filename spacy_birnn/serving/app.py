@@ -4,8 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
-from time import perf_counter
-from typing import Annotated, Any, AsyncIterator, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, AsyncIterator, Dict, List, Optional
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -13,277 +12,35 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
     generate_latest,
 )
-from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast
 from spacy.language import Language
 from spacy.tokenizer import Tokenizer
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import __version__
 from ..tracing import LONGEST
 from .analysis import Analyzer, Answer, Failure, Query, describe
 from .batching import Batcher, Busy
+from .guard import Guard, Limits, Metrics, problem, too_busy
+from .schemas import (
+    PROBLEMS,
+    Document,
+    Documents,
+    InspectBody,
+    Inspection,
+    Problem,
+    States,
+    StatesBody,
+    TextBody,
+    TextsBody,
+)
 
 STATIC = Path(__file__).parent / "static"
-# After this many seconds a client may try again
-RETRY_AFTER = "1"
-# In JSON a character takes at most this many bytes: two escapes
-BYTES = 12
-# What else a request has
-OVERHEAD = 1000
-# Seconds in which all of a request has to arrive: meanwhile it counts as one of those at once
-PATIENCE = 30.0
 # Characters in a row without white space. The time of spaCy's tokenizer grows with the square of
 # their number (20,000 brackets take more than a minute), and nothing else runs meanwhile
 LONGEST_WORD = 1000
 # Of what is wrong with a request, how much the answer says
 FAULTS = 3
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'; require-trusted-types-for 'script'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
-
-
-class Limits(NamedTuple):
-    """What the service takes on.
-
-    max_chars (int): Characters of a request, of all its texts together.
-    max_texts (int): Texts of a request.
-    max_requests (int): Requests at once.
-    max_waiting (int): Texts that wait for their turn.
-    batch_size (int): Texts that the pipeline gets at once, which have `max_chars` characters
-        together at most: no batch takes more time and memory than one request may.
-    """
-
-    max_chars: int = 20_000
-    max_texts: int = 256
-    max_requests: int = 256
-    max_waiting: int = 1024
-    batch_size: int = 32
-
-
-def _whole(text: str) -> str:
-    """JSON may have lone surrogates, which no text has, but spaCy fails on them."""
-    try:
-        text.encode("utf8")
-    except UnicodeEncodeError as error:
-        reason = f"half of a character (a lone surrogate) at {error.start}"
-        raise ValueError(reason) from None
-    return text
-
-
-Text = Annotated[str, AfterValidator(_whole)]
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class TextBody(_Body):
-    text: Text
-
-
-class TextsBody(_Body):
-    texts: Annotated[List[Text], FailFast()]
-
-
-class InspectBody(TextBody):
-    visible: Optional[Tuple[int, int]] = None
-
-
-class StatesBody(InspectBody):
-    component: Optional[Text] = None
-
-
-class Token(BaseModel):
-    """A token; `start` and `end` are characters of the text. What no component sets is missing."""
-
-    model_config = ConfigDict(extra="allow")
-    id: int
-    start: int
-    end: int
-    tag: Optional[str] = None
-    pos: Optional[str] = None
-    morph: Optional[str] = None
-    lemma: Optional[str] = None
-
-
-class Entity(BaseModel):
-    """An entity. Its confidence is null where no component of spacy-birnn has set it."""
-
-    model_config = ConfigDict(extra="allow")
-    start: int
-    end: int
-    label: str
-    text: str
-    confidence: Optional[float]
-
-
-class Candidate(Entity):
-    """What could be an entity; `given` if another component has set it."""
-
-    given: bool
-
-
-class Document(BaseModel):
-    """What the pipeline sets: spaCy's `Doc.to_json`."""
-
-    model_config = ConfigDict(extra="allow")
-    text: str
-    tokens: List[Token]
-    ents: Optional[List[Entity]] = None
-    cats: Optional[Dict[str, float]] = None
-
-
-class Attention(BaseModel):
-    component: str
-    words: List[str]
-    weights: List[float]
-
-
-class Inspection(Document):
-    """A document, and what could be an entity, the most probable first: with a threshold
-    `birnn_ner` sets those with at least that confidence, and of those that overlap the first. Those
-    that are `given` come before them and stand at any threshold, in the place of what they overlap.
-    If words were hidden, `visible` is where the others are in `text`."""
-
-    candidates: Optional[List[Candidate]]
-    attention: List[Attention]
-    visible: Optional[Tuple[int, int]]
-
-
-class Direction(BaseModel):
-    """The state after each word, its norm, and its distance from the one before in reading."""
-
-    direction: str
-    states: List[List[float]]
-    norms: List[float]
-    changes: List[float]
-
-
-class States(BaseModel):
-    component: str
-    words: List[str]
-    directions: List[Direction]
-
-
-class Problem(BaseModel):
-    detail: str
-
-
-class Documents(BaseModel):
-    """One for each text: the document, or why there is none."""
-
-    documents: List[Union[Document, Problem]]
-
-
-PROBLEMS: Dict[Union[int, str], Dict[str, Any]] = {
-    408: {"model": Problem, "description": "The request has not arrived in time"},
-    413: {"model": Problem, "description": "More text than the service takes"},
-    422: {"model": Problem, "description": "Not what the endpoint takes"},
-    500: {"model": Problem, "description": "The pipeline failed on the text"},
-    503: {"model": Problem, "description": "Too busy: try again after the seconds in Retry-After"},
-}
-
-
-class Metrics:
-    """What is counted, in the format of Prometheus."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        where: Dict[str, Any] = {"registry": self.registry, "namespace": "spacy_birnn"}
-        self.requests = Counter("requests", "Requests answered", ["path", "status"], **where)
-        self.seconds = Histogram("request_seconds", "Time to the answer", ["path"], **where)
-        self.in_progress = Gauge("requests_in_progress", "Requests not yet answered", **where)
-        self.waiting = Gauge("texts_waiting", "Texts that wait for their turn", **where)
-        self.batches = Histogram(
-            "batch_texts",
-            "Texts that the pipeline got at once",
-            buckets=[2**i for i in range(11)],
-            **where,
-        )
-        self.dropped = Counter("texts_dropped", "Texts whose client went away", **where)
-
-
-class Guard:
-    """What holds for all requests: there are not too many at once, none is too large, each is
-    counted, and each answer has the headers that keep a page to itself.
-
-    app (ASGIApp): What answers them.
-    limits (Limits): The limits.
-    metrics (Metrics): Where they are counted.
-    """
-
-    def __init__(self, app: ASGIApp, *, limits: Limits, metrics: Metrics):
-        self.app = app
-        self.limits = limits
-        self.metrics = metrics
-        self.max_bytes = BYTES * limits.max_chars + 6 * limits.max_texts + OVERHEAD
-        self.n_now = 0
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        # Other paths are not told apart: anyone can make up as many as they like
-        asks = scope["path"].startswith("/api/") and scope["method"] == "POST"
-        begun, status, n_bytes, has_all = perf_counter(), 499, 0, False
-
-        async def limited() -> Message:
-            nonlocal n_bytes, has_all
-            if has_all:
-                return await receive()
-            left = begun + PATIENCE - perf_counter()
-            try:
-                message = await asyncio.wait_for(receive(), left)
-            except asyncio.TimeoutError:
-                raise HTTPException(408, f"The request took over {PATIENCE:g} seconds.") from None
-            n_bytes += len(message.get("body", b""))
-            if n_bytes > self.max_bytes:
-                raise self._too_large()
-            has_all = not message.get("more_body", False)
-            return message
-
-        async def noted(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
-
-        self.metrics.in_progress.inc()
-        self.n_now += asks
-        try:
-            if asks and self.n_now > self.limits.max_requests:
-                await _problem(_too_busy())(scope, receive, noted)
-            elif int(Headers(scope=scope).get("content-length") or 0) > self.max_bytes:
-                await _problem(self._too_large())(scope, receive, noted)
-            else:
-                await self.app(scope, limited, noted)
-        except Exception:
-            status = 500
-            raise
-        finally:
-            self.n_now -= asks
-            self.metrics.in_progress.dec()
-            route = getattr(scope.get("route"), "path", "other")
-            self.metrics.requests.labels(route, status).inc()
-            self.metrics.seconds.labels(route).observe(perf_counter() - begun)
-
-    def _too_large(self) -> HTTPException:
-        return HTTPException(413, f"The request is too large: it may have {self.max_bytes} bytes.")
 
 
 def create_app(nlp: Language, limits: Limits) -> FastAPI:
@@ -351,7 +108,7 @@ def create_app(nlp: Language, limits: Limits) -> FastAPI:
         try:
             futures = batcher.submit(queries)
         except Busy:
-            raise _too_busy() from None
+            raise too_busy() from None
         answers = asyncio.create_task(_all(futures))
         gone = asyncio.create_task(_disconnected(request))
         try:
@@ -386,7 +143,7 @@ def create_app(nlp: Language, limits: Limits) -> FastAPI:
         # FastAPI's own answer repeats the text
         first = islice(error.errors(), FAULTS)
         faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in first)
-        return _problem(HTTPException(422, "; ".join(faults)))
+        return problem(HTTPException(422, "; ".join(faults)))
 
     @app.post("/api/analyze", responses={200: {"model": Document}, **PROBLEMS})
     async def analyze(body: TextBody, request: Request) -> Response:
@@ -431,7 +188,7 @@ def create_app(nlp: Language, limits: Limits) -> FastAPI:
     async def ready() -> Dict[str, str]:
         """Whether there is room for more texts."""
         if not is_working() or batcher.n_waiting >= limits.max_waiting:
-            raise _too_busy()
+            raise too_busy()
         return {"status": "ready"}
 
     @app.get("/metrics")
@@ -450,13 +207,3 @@ async def _all(futures: "List[asyncio.Future[Answer]]") -> List[Answer]:
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _too_busy() -> HTTPException:
-    return HTTPException(
-        503, "Too many requests at once. Try again later.", {"Retry-After": RETRY_AFTER}
-    )
-
-
-def _problem(error: HTTPException) -> JSONResponse:
-    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)

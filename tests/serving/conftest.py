@@ -11,7 +11,8 @@ import uvicorn
 from spacy.language import Language
 from thinc.api import fix_random_seed
 
-from spacy_birnn.serving.app import Limits, create_app
+from spacy_birnn.serving.app import create_app
+from spacy_birnn.serving.guard import Limits
 
 PIPES = ("birnn_tagger", "birnn_morphologizer", "birnn_lemmatizer", "birnn_ner", "birnn_textcat")
 OPEN = threading.Event()

@@ -11,14 +11,14 @@ import pytest
 import spacy
 
 from spacy_birnn.pipeline.confidence import to_json
-from spacy_birnn.serving import app as service
+from spacy_birnn.serving import guard, schemas
 
 TEXT = "Anna Berg flew from Oslo to New York ."
 MODELS = {
-    "/api/analyze": service.Document,
-    "/api/analyze-batch": service.Documents,
-    "/api/inspect": service.Inspection,
-    "/api/states": service.States,
+    "/api/analyze": schemas.Document,
+    "/api/analyze-batch": schemas.Documents,
+    "/api/inspect": schemas.Inspection,
+    "/api/states": schemas.States,
 }
 
 
@@ -219,7 +219,7 @@ def test_texts_without_white_space_are_taken_where_the_tokenizer_reads_them(serv
 
 
 def test_a_request_that_does_not_arrive_takes_no_room(serve, served, monkeypatch):
-    monkeypatch.setattr(service, "PATIENCE", 0.2)
+    monkeypatch.setattr(guard, "PATIENCE", 0.2)
     with serve(served, max_requests=1) as url:
         host, _, port = url.removeprefix("http://").partition(":")
         with socket.create_connection((host, int(port))) as slow:
