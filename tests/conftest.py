@@ -152,8 +152,8 @@ def weights() -> Callable[[Model], Dict[Any, np.ndarray]]:
                 if node.has_param(name):
                     found[i, node.name, name] = model.ops.to_numpy(node.get_param(name)).copy()
             for shim in node.shims:
-                for name, tensor in shim.module.state_dict().items():
-                    found[i, node.name, name] = tensor.cpu().numpy().copy()
+                for name, part in getattr(shim, "weights", {}).items():
+                    found[i, node.name, name] = part.copy()
         return found
 
     return collect

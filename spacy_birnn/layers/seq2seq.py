@@ -1,29 +1,20 @@
 """From the characters of a word to those of another, such as its lemma."""
 
-from functools import partial
-from typing import Any, Callable, List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..beam import END, PAD, START, TINY
 from ..checks import KernelCellName
 from .birnn import BiRNN
-from .recurrent import States, run_kernel
 
-# Stand for characters: before the first, after the last, and where a shorter word has none
-START, END, PAD = -1, -2, -3
 # Distances between a character of the output and one of the word that attention tells apart
 REACH = 8
-# Words that are decoded together
-BATCH = 512
-# Keeps the logarithm of a probability finite
-TINY = 1e-8
 
 # Which word, and which place in it, each row belongs to
 Places = Tuple[Tensor, Tensor]
-# `run_kernel` with the cell and the weights of the decoder
-Kernel = Callable[..., Tuple[Tensor, States]]
 
 
 class Source(NamedTuple):
@@ -37,16 +28,6 @@ class Source(NamedTuple):
     states: Tensor
     chars: Tensor
     summary: Tensor
-
-    def take(self, words: Tensor) -> "Source":
-        return Source(self.states[words], self.chars[words], self.summary[words])
-
-
-class Output(NamedTuple):
-    """What was decoded: code points (None if it has no end), and its log-probability."""
-
-    chars: Optional[List[int]]
-    score: float
 
 
 class CharSeq2Seq(nn.Module):
@@ -172,65 +153,6 @@ class CharSeq2Seq(nn.Module):
         padded = _pad(flat - PAD, places, longest) + PAD
         return Source(_pad(states, places, longest), padded, summary)
 
-    @torch.no_grad()
-    def search(
-        self,
-        condition: Tensor,
-        chars: np.ndarray,
-        lengths: np.ndarray,
-        limits: np.ndarray,
-        *,
-        beam_width: int = 1,
-    ) -> List[Output]:
-        """The most probable output for each word, by beam search.
-
-        limits (np.ndarray): The most characters that each word's output may have, shape (words,).
-        beam_width (int): Beginnings that are kept at each step, at least 1. At 1 only the most
-            probable character is followed.
-        RETURNS (List[Output]): Of an output that is cut off at its limit, no characters.
-        """
-        if self.training:
-            self.eval()
-        by_word = np.split(chars, np.cumsum(lengths)[:-1])
-        # Words of similar length together: little padding, and they end together
-        order = np.argsort(lengths, kind="stable")
-        found: List[Output] = []
-        for words in np.split(order, range(BATCH, len(order), BATCH)):
-            joined = np.concatenate([by_word[i] for i in words])
-            chosen = torch.as_tensor(words, device=condition.device)
-            source = self.encode(condition[chosen], joined, lengths[words])
-            found += Beam(self, source, limits[words], beam_width).run()
-        return [found[i] for i in np.argsort(order)]
-
-    def step(
-        self, before: Tensor, step: int, states: States, source: Source, kernel: Kernel
-    ) -> Tuple[States, Tensor, Tensor]:
-        """One step of the decoder for `beam` beginnings of each word.
-
-        before (Tensor): The character before, shape (words, beam).
-        step (int): How many characters there are before.
-        states (States): The states after that, of words * beam rows; () at first.
-        kernel (Kernel): The decoder, from `kernel`.
-        RETURNS (Tuple): The new states, the probability of generating each character of the
-            alphabet, shape (words, beam, alphabet), and of copying each one of the word, shape
-            (words, beam, longest).
-        """
-        n_words, beam = before.shape
-        words, slots = _places(np.full(n_words, beam), before.device)
-        X = self._read(before.flatten(), source, words)  # (words * beam, input width)
-        H, states = kernel(X, torch.tensor([len(X)], device="cpu"), states)
-        steps = torch.full((beam,), step, device=before.device)
-        # (words * beam, ...) -> (words, beam, ...)
-        generated, copied = self._probabilities(
-            H.unflatten(0, (n_words, beam)), source, steps, (words, slots)
-        )
-        return states, generated.unflatten(0, (n_words, beam)), copied.unflatten(0, (n_words, beam))
-
-    def kernel(self) -> Kernel:
-        """The decoder as PyTorch's own kernel, which can go on from a state."""
-        layer: Any = self.decoder.layers[0]
-        return partial(run_kernel, layer.cell, layer.torch_weights()[0])
-
     def _read(self, before: Tensor, source: Source, words: Tensor) -> Tensor:
         return torch.cat([self._embed(before), source.summary[words]], dim=1)
 
@@ -268,110 +190,6 @@ class CharSeq2Seq(nn.Module):
         mixed = torch.tanh(self.mix(torch.cat([H, context], dim=2)[places]))
         gate = torch.sigmoid(self.copy(mixed))
         return self.generate(mixed).softmax(dim=1) * (1 - gate), weights[places] * gate
-
-
-class Beam:
-    """The search for the outputs of a batch of words. A word leaves when no beginning of an output
-    is more probable than the best whole output: it cannot become more probable by going on."""
-
-    def __init__(self, model: CharSeq2Seq, source: Source, limits: np.ndarray, width: int):
-        n_words, device = len(limits), source.chars.device
-        self.model, self.source, self.width = model, source, width
-        self.words = torch.arange(n_words, device=device)
-        self.limits = torch.as_tensor(limits, device=device)
-        self.best = source.states.new_full((n_words,), -np.inf)
-        self.best_chars = source.chars.new_full((n_words, int(limits.max())), END)
-        self.choices, self.place, self.legal = self._choices(source.chars)
-        # Beginnings: their characters, log-probabilities and states
-        self.chars = source.chars.new_full((n_words, width, 1), START)
-        self.scores = source.states.new_full((n_words, width), -np.inf)
-        self.scores[:, 0] = 0.0
-        self.states: States = ()
-        self.kernel = model.kernel()
-
-    def _choices(self, chars: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        """What can come next: the alphabet, and the characters of the word that are not in it.
-
-        RETURNS (Tuple): The characters, shape (words, choices); which choice each character of the
-            word is, shape (words, longest); and which choices there are, shape (words, choices).
-        """
-        alphabet = self.model.alphabet
-        classes = self.model._classes(chars)
-        # (words, longest, 1) == (words, 1, longest): where each character stands first
-        first = (chars.unsqueeze(2) == chars.unsqueeze(1)).int().argmax(dim=2)
-        place = torch.where(classes < 0, len(alphabet) + first, classes)
-        own = len(alphabet) + torch.arange(chars.shape[1], device=chars.device)
-        choices = torch.cat([alphabet.expand(len(chars), -1), chars], dim=1)
-        of_alphabet = torch.ones_like(choices[:, : len(alphabet)], dtype=torch.bool)
-        legal = torch.cat([of_alphabet, (place == own) & (chars != PAD)], dim=1)
-        return choices, place, legal
-
-    def run(self) -> List[Output]:
-        """Search to the end."""
-        for step in range(int(self.limits.max()) + 1):
-            scores = self._extend(step)
-            self._finish(scores[:, :, 0], step)
-            scores[:, :, 0] = -np.inf
-            self._select(scores)
-            open_ = self.scores[:, 0] > self.best[self.words]
-            # Cut off: what is found is less probable than what would have gone on
-            self.best_chars[self.words[open_ & (self.limits == step)]] = PAD
-            self._keep(open_ & (self.limits > step))
-            if not len(self.words):
-                break
-        outputs = zip(self.best_chars.tolist(), self.best.tolist())
-        return [
-            Output(None if PAD in chars else [c for c in chars if c != END], score)
-            for chars, score in outputs
-        ]
-
-    def _extend(self, step: int) -> Tensor:
-        """The log-probability of every beginning with every next character, shape (words, beam,
-        choices); END is the first."""
-        self.states, generated, copied = self.model.step(
-            self.chars[:, :, -1], step, self.states, self.source, self.kernel
-        )
-        missing = (0, self.choices.shape[1] - generated.shape[2])
-        p = nn.functional.pad(generated, missing)
-        # (words, longest) -> (words, beam, longest)
-        p.scatter_add_(2, self.place.unsqueeze(1).expand_as(copied), copied)
-        # (words, choices) -> (words, 1, choices)
-        scores = (p + TINY).log_().masked_fill_(~self.legal.unsqueeze(1), -np.inf)
-        return scores + self.scores.unsqueeze(2)  # (words, beam) -> (words, beam, 1)
-
-    def _finish(self, ended: Tensor, step: int) -> None:
-        """Keep the best of the outputs that end here."""
-        score, which = ended.max(dim=1)
-        better = (score > self.best[self.words]).nonzero().squeeze(1)
-        words = self.words[better]
-        self.best[words] = score[better]
-        self.best_chars[words, :step] = self.chars[better, which[better], 1:]
-
-    def _select(self, scores: Tensor) -> None:
-        """Go on with the most probable beginnings; of equal ones the first."""
-        flat = scores.flatten(1)  # (words, beam, choices) -> (words, beam * choices)
-        if self.width == 1:
-            self.scores, chosen = flat.max(dim=1, keepdim=True)
-        else:
-            ranked, places = flat.sort(dim=1, descending=True, stable=True)
-            self.scores, chosen = ranked[:, : self.width], places[:, : self.width]
-        beam = chosen // scores.shape[2]
-        rows = torch.arange(len(beam), device=beam.device).unsqueeze(1)  # (words, 1)
-        chars = self.choices.gather(1, chosen % scores.shape[2])
-        self.chars = torch.cat([self.chars[rows, beam], chars.unsqueeze(2)], dim=2)
-        self._take_states((rows * self.width + beam).flatten())  # (words * beam,)
-
-    def _keep(self, words: Tensor) -> None:
-        """Leave out the words that are done."""
-        if words.all():
-            return
-        self.source = self.source.take(words)
-        self._take_states(words.repeat_interleave(self.width).nonzero().squeeze(1))
-        for name in ("words", "limits", "choices", "place", "legal", "chars", "scores"):
-            setattr(self, name, getattr(self, name)[words])
-
-    def _take_states(self, rows: Tensor) -> None:
-        self.states = tuple(part[:, rows] for part in self.states)
 
 
 def _places(lengths: np.ndarray, device: torch.device) -> Places:

@@ -22,8 +22,8 @@ def build_char_rnn(
 ) -> DocsToVectors:
     """A vector for each token from its characters, read forward and backward by a recurrent layer
     (see `layers.chars.CharRNN`). It has no vocabulary: any character has a row, so none is unknown.
-    Each distinct word of a batch is encoded once, and at prediction its vector is kept until the
-    weights change.
+    Each distinct word of a batch is encoded once, and at prediction on a CPU its vector is kept until
+    the weights change.
 
     width (int): Width of the output, half of it from each direction; even. Recommended: 32 to 128.
     char_width (int): Width of a character's embedding. Recommended: 16 to 64.
@@ -64,26 +64,12 @@ def _init(model: WordsToVectors, X=None, Y=None) -> None:
 
 
 def _forward(model: WordsToVectors, words: Words, is_train: bool) -> Tuple[Floats2d, Callable]:
-    if not is_train:
-        return _remembered(model, words.texts), lambda dY: []
-    Y, backprop_module = _encode(model, words.texts, is_train)
+    chars, lengths = code_points(words.texts, max_chars=model.attrs["max_chars"])
+    rows = model.ops.xp.asarray((chars % model.attrs["rows"]).astype("int64"))
+    Y, backprop_module = run_module(model, rows, lengths, is_train=is_train)
 
     def backprop(dY: Floats2d) -> List:
         backprop_module(dY)
         return []
 
     return Y, backprop
-
-
-def _encode(model: WordsToVectors, words: List[str], is_train: bool) -> Tuple[Floats2d, Callable]:
-    chars, lengths = code_points(words, max_chars=model.attrs["max_chars"])
-    rows = model.ops.xp.asarray((chars % model.attrs["rows"]).astype("int64"))
-    return run_module(model, rows, lengths, is_train=is_train)
-
-
-def _remembered(model: WordsToVectors, words: List[str]) -> Floats2d:
-    def encode(places: List[int]) -> Floats2d:
-        return _encode(model, [words[i] for i in places], is_train=False)[0]
-
-    rows = torch_shim(model).memo.look_up(words, encode)
-    return model.ops.xp.concatenate(rows).reshape(len(rows), -1)

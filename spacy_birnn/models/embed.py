@@ -3,7 +3,7 @@
 from typing import Any, Callable, List, Optional, Tuple
 
 from thinc.api import HashEmbed, Model, chain, concatenate, uniform_init
-from thinc.types import Floats2d, Ints2d
+from thinc.types import Floats2d, Ints1d, Ints2d
 
 from ..checks import check_positive, check_rate
 from .features import Words, WordsToVectors, by_word, spelling_ids, word_id
@@ -104,11 +104,7 @@ def _forward_table(
     ids = ops.xp.asarray([word_id(word) for word in words.texts], dtype="uint64")
     if is_train:
         _learn_words(model, ops.xp.unique(ids))
-    keys: Any = model.get_param("keys")
-    rows = ops.xp.zeros(len(ids), dtype="int64")
-    if len(keys):
-        found = ops.xp.minimum(ops.xp.searchsorted(keys, ids), len(keys) - 1)
-        rows = ops.xp.where(keys[found] == ids, model.get_param("places")[found], 0)
+    rows = _table_rows(model, ids)
     if is_train:
         rows[ops.xp.random.random(len(ids)) < model.attrs["word_dropout"]] = 0
     E = model.get_param("E")
@@ -120,6 +116,19 @@ def _forward_table(
         return []
 
     return E[rows] * SCALE, backprop
+
+
+def table_rows(model: WordsToVectors, texts: List[str]) -> Ints1d:
+    """The row of each word in a `word_table`, int64, shape (words,)."""
+    return _table_rows(model, model.ops.xp.asarray(list(map(word_id, texts)), dtype="uint64"))
+
+
+def _table_rows(model: WordsToVectors, ids: Any) -> Any:
+    xp, keys = model.ops.xp, model.get_param("keys")
+    if not len(keys):
+        return xp.zeros(len(ids), dtype="int64")
+    found = xp.minimum(xp.searchsorted(keys, ids), len(keys) - 1)
+    return xp.where(keys[found] == ids, model.get_param("places")[found], 0)
 
 
 def _learn_words(model: WordsToVectors, ids: Any) -> None:

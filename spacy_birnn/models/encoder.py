@@ -2,7 +2,6 @@
 
 import warnings
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from thinc.types import Floats2d
 
 from ..checks import check_heads, check_positive, check_recurrent, check_width
 from ..errors import BirnnError, Errors, Warnings
+from .prediction import GraphShim, as_vectors, program_of, without_graphs
 from .torch_wrapper import RECURRENT_RATE, TorchShim, run_module, torch_shim
 from .types import DocsToVectors, Encoder
 
@@ -64,11 +64,14 @@ def build_birnn_encoder(
     settings = {"hidden_width": width // 2 if shared else width, **recurrent}
     return Model(
         "birnn_encoder",
-        partial(_forward, output=0, final=False),
+        _forward_encoder,
         init=_init,
         attrs={"dropout_rate": 0.0},
         dims={"nI": None, "nO": width},
-        shims=[TorchShim("birnn_encoder", "birnn.BiRNN", settings, rate_scale=RECURRENT_RATE)],
+        shims=[
+            TorchShim("birnn_encoder", "birnn.BiRNN", settings, rate_scale=RECURRENT_RATE),
+            GraphShim("vectors"),
+        ],
     )
 
 
@@ -125,7 +128,8 @@ def recorded(encoder: Encoder) -> Iterator[List[Recorded]]:
 
     hook = torch_shim(encoder).module.layers[-1].register_forward_hook(record)
     try:
-        yield batches
+        with without_graphs():
+            yield batches
     finally:
         hook.remove()
 
@@ -146,6 +150,18 @@ def _input_width(model: Encoder, X: Optional[List[Floats2d]]) -> int:
     if not model.has_dim("nI"):
         raise BirnnError(Errors.E015.format(name=model.name))
     return model.get_dim("nI")
+
+
+def _forward_encoder(
+    model: Encoder, Xs: List[Floats2d], is_train: bool
+) -> Tuple[List[Floats2d], Callable]:
+    lengths = np.array([len(X) for X in Xs], dtype="int64")
+    if not is_train and lengths.any():
+        check_width(Xs[0].shape[1], model.maybe_get_dim("nI"), name=model.name)
+        program = program_of(model)
+        if program is not None:
+            return as_vectors(model, program.run(Xs, lengths), lengths), lambda dYs: Xs
+    return _forward(model, Xs, is_train, output=0, final=False)
 
 
 def _forward(

@@ -13,6 +13,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from .prediction import GraphShim, as_vectors, program_of
 from .types import DocsToVectors
 
 DIGIT = re.compile(r"\d")
@@ -101,6 +102,7 @@ def by_word(layer: WordsToVectors) -> DocsToVectors:
         _forward_by_word,
         init=_init_by_word,
         layers=[layer],
+        shims=[GraphShim()],
         dims={"nO": layer.maybe_get_dim("nO")},
     )
 
@@ -115,10 +117,13 @@ def _forward_by_word(
     model: DocsToVectors, docs: List[Doc], is_train: bool
 ) -> Tuple[List[Floats2d], Callable]:
     ops: Any = model.ops
-    words, which = distinct_words(docs)
-    lengths = [len(doc) for doc in docs]
-    if not words.texts:
+    lengths = np.array([len(doc) for doc in docs], dtype="int64")
+    if not lengths.any():
         return [ops.alloc2f(0, model.get_dim("nO")) for _ in docs], lambda dY: []
+    program = None if is_train else program_of(model)
+    if program is not None:
+        return as_vectors(model, program.run(docs, lengths), lengths), lambda dY: []
+    words, which = distinct_words(docs)
     vectors, backprop_layer = model.layers[0](words, is_train)
     rows = ops.asarray1i(which)
     Y = ops.unflatten(vectors[rows], lengths)

@@ -6,13 +6,15 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import numpy as np
 from spacy.ml.featureextractor import FeatureExtractor
 from spacy.tokens import Doc
-from thinc.api import HashEmbed, Model, chain, concatenate, with_array, xp2torch
+from thinc.api import HashEmbed, Model, chain, concatenate, with_array
 from thinc.types import Floats1d, Floats2d, Ints1d, Ints2d
 
+from ..beam import search
 from ..checks import KERNEL_CELLS, check_choice, check_positive, check_rate, check_width
 from ..errors import BirnnError, Errors
 from .features import code_points
-from .torch_wrapper import TorchShim, plain_torch, run_module, torch_shim
+from .prediction import GraphShim, program_of
+from .torch_wrapper import TorchShim, run_module, torch_shim
 from .types import DocsToVectors, LemmaBatch, Lemmatizer
 
 # What earlier components say of a token, the width and the number of rows of each one's table, and
@@ -92,7 +94,7 @@ def build_lemmatizer(
         },
         layers=[condition],
         dims={"nO": None},
-        shims=[TorchShim("lemmatizer", "seq2seq.CharSeq2Seq", settings)],
+        shims=[TorchShim("lemmatizer", "seq2seq.CharSeq2Seq", settings), GraphShim("words")],
     )
     if tok2vec is not None:
         model.set_ref("tok2vec", tok2vec)
@@ -242,13 +244,11 @@ def _decode(
     beam_width: int,
     threshold: float,
 ) -> List[Optional[str]]:
-    shim = torch_shim(model)
-    module = shim.module
+    program = program_of(model)
     condition, _ = _condition(model, docs, tokens, is_train=False)
     chars, lengths = _characters(_forms(docs, tokens))
-    with plain_torch():
-        condition_ = xp2torch(condition, device=shim.device)
-        outputs = module.search(condition_, chars, lengths, limits, beam_width=beam_width)
+    vectors = model.ops.to_numpy(condition)
+    outputs = search(program, vectors, chars, lengths, limits, beam_width=beam_width)
     if not np.isfinite([o.score for o in outputs]).all():
         raise BirnnError(Errors.E022.format(name=model.name))
     return [

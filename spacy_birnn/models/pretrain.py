@@ -11,7 +11,7 @@ from thinc.types import Floats2d
 
 from ..checks import check_choice, check_positive
 from ..errors import BirnnError, Errors, ReportOnce, Warnings
-from .ops import with_torch_product
+from .ops import with_numpy_product
 from .torch_wrapper import torch_shim
 from .types import DocsToVectors
 
@@ -71,7 +71,7 @@ def build_pretrain_bilm(
         directions = _check_blind(vocab, tok2vec)
         parts = 1 if target == "words" else n_characters
         # Not from 0: the encoder would wait until the output has learned how frequent words are
-        output: Model[Floats2d, Floats2d] = with_torch_product(Linear(parts * n_classes))
+        output: Model[Floats2d, Floats2d] = with_numpy_product(Linear(parts * n_classes))
         model: PretrainModel = chain(tok2vec, _states(directions), output)
         model.set_ref("tok2vec", tok2vec)
         model.set_ref("output_layer", output)

@@ -1,6 +1,6 @@
 """The tagging head: scores for each token, and for each pair of neighbours."""
 
-from typing import Any, Callable, List, Literal, Optional, Tuple
+from typing import Any, Callable, Dict, List, Literal, Optional, Tuple
 
 import numpy as np
 from spacy.ml.models.tok2vec import get_tok2vec_width
@@ -10,7 +10,8 @@ from thinc.types import Floats2d
 from ..checks import check_choice, check_width
 from ..crf import SequenceScores
 from .encoder import with_self_attention
-from .ops import with_torch_product
+from .ops import with_numpy_product
+from .prediction import with_graph
 from .torch_wrapper import RECURRENT_RATE
 from .types import DocsToVectors, SequenceTagger, TaggingHead
 
@@ -47,7 +48,8 @@ def build_sequence_tagger(
     where = "spacy-birnn.SequenceTagger.v1"
     check_choice("output", output, ("softmax", "crf"), where=where)
     head = _head(output, get_tok2vec_width(tok2vec), nO)
-    model = chain(with_self_attention(tok2vec, attention_heads, where=where), head)
+    vectors = with_self_attention(tok2vec, attention_heads, where=where)
+    model = with_graph(chain(vectors, head), _finish)
     model.set_ref("tok2vec", tok2vec)
     model.set_ref("output_layer", head)
     model.attrs["resize_output"] = _resize
@@ -64,7 +66,7 @@ def _head(output: str, nI: Optional[int], nO: Optional[int]) -> TaggingHead:
         params=dict.fromkeys(["W", "b", *chained]),
         dims={"nI": nI, "nO": nO},
     )
-    return with_torch_product(head)
+    return with_numpy_product(head)
 
 
 def _init(model: TaggingHead, X=None, Y=None) -> None:
@@ -89,19 +91,29 @@ def _forward(
     check_width(X.shape[1], model.maybe_get_dim("nI"), name=model.name)
     W = model.get_param("W")
     emissions = (ops.gemm(X, W, trans2=True) + model.get_param("b")) * SCALE
-    chain_names = [name for name in model.param_names if name not in ("W", "b")]
-    chain_scores = {name: ops.to_numpy(model.get_param(name)) * SCALE for name in chain_names}
+    chain_scores = _chain_scores(model)
     scores = SequenceScores(ops.to_numpy(emissions), lengths, **chain_scores)
 
     def backprop(d_scores: SequenceScores) -> List[Floats2d]:
         dY = ops.asarray2f(d_scores.emissions) * SCALE
         model.inc_grad("W", ops.gemm(dY, X, trans1=True))
         model.inc_grad("b", dY.sum(axis=0))
-        for name in chain_names:
+        for name in chain_scores:
             model.inc_grad(name, ops.asarray_f(getattr(d_scores, name)) * SCALE)
         return ops.unflatten(ops.gemm(dY, W), lengths)
 
     return scores, backprop
+
+
+def _chain_scores(head: TaggingHead) -> Dict[str, Any]:
+    names = [name for name in head.param_names if name not in ("W", "b")]
+    return {name: head.ops.to_numpy(head.get_param(name)) * SCALE for name in names}
+
+
+def _finish(
+    model: SequenceTagger, outputs: List[np.ndarray], lengths: np.ndarray
+) -> SequenceScores:
+    return SequenceScores(outputs[0], lengths, **_chain_scores(model.get_ref("output_layer")))
 
 
 def _resize(model: SequenceTagger, nO: int) -> SequenceTagger:

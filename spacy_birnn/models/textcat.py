@@ -12,7 +12,8 @@ from thinc.types import Floats1d, Floats2d, Floats3d, Ints1d
 from ..checks import POOLINGS, check_choice, check_count, check_positive, check_width
 from ..errors import BirnnError, Errors
 from .encoder import with_self_attention
-from .ops import with_torch_product
+from .ops import with_numpy_product
+from .prediction import with_graph
 from .tagger import NEW_LABEL_SCORE
 from .torch_wrapper import TorchShim, run_module, torch_shim
 from .types import DocHead, DocScores, DocsToVectors, TextClassifier
@@ -66,7 +67,8 @@ def build_text_classifier(
     if pooling == "last":
         _check_directions(tok2vec)
     head = _head(pooling, hidden_width, tok2vec.maybe_get_dim("nO"), nO)
-    reading = chain(with_self_attention(tok2vec, attention_heads, where=where), head)
+    vectors = with_self_attention(tok2vec, attention_heads, where=where)
+    reading = with_graph(chain(vectors, head), _finish)
     linear: Model = SparseLinear_v2(nO, ngram_rows)
     ngrams = with_cpu(chain(_ngrams(ngram_size), linear), head.ops)
     layers = [reading, ngrams] if ngram_size else [reading]
@@ -154,7 +156,7 @@ def _head(pooling: str, hidden_width: int, nI: Optional[int], nO: Optional[int])
         layers=[pool, hidden, output],
         dims={"nI": nI, "nO": nO},
     )
-    return with_torch_product(head)
+    return with_numpy_product(head)
 
 
 def _init_head(model: DocHead, X=None, Y=None) -> None:
@@ -181,6 +183,17 @@ def _forward_head(
         return backprop_pool(backprop_hidden(backprop_output(ops.asarray2f(d_logits))))
 
     return (ops.to_numpy(logits), attention), backprop
+
+
+def _finish(model: Model, outputs: List[np.ndarray], lengths: np.ndarray) -> Any:
+    """What the head gives. In the graph are no empty documents: their pooled vector is 0."""
+    logits, *attention = outputs
+    if not lengths.all():
+        _, hidden, output = model.layers[0].layers[-1].layers
+        empty = output.predict(hidden.predict(hidden.ops.alloc2f(1, hidden.get_dim("nI"))))
+        logits[lengths == 0] = empty
+    weights = np.split(attention[0], np.cumsum(lengths)[:-1]) if attention else None
+    return logits, weights
 
 
 def _init_pooling(model: Model, X=None, Y=None) -> None:
@@ -223,7 +236,8 @@ def _resize(model: TextClassifier, nO: int) -> TextClassifier:
         # The weights of one label follow those of the other, in one dimension
         _replace(model, ngrams, SparseLinear_v2(nO, rows), (nO * rows,))
     reading = model.layers[0]
-    for node in (model, reading, reading.layers[-1]):
+    inner = reading.layers[0]
+    for node in (model, reading, inner, inner.layers[-1]):
         node.set_dim("nO", nO, force=True)
     return model
 

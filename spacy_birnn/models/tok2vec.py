@@ -8,6 +8,7 @@ from ..checks import check_positive, check_rate, check_recurrent
 from .chars import build_char_rnn
 from .embed import build_word_char_embed
 from .encoder import build_birnn_encoder
+from .prediction import as_vectors, with_graph
 from .types import DocsToVectors
 
 
@@ -68,7 +69,7 @@ def build_birnn_tok2vec(
     check_rate("word_dropout", word_dropout, where=where)
     if char_width is not None:
         check_positive("char_width", char_width, where=where, even=True)
-    return build_Tok2Vec_model(
+    layer = build_Tok2Vec_model(
         embed=build_word_char_embed(
             width=embed_width,
             rows=embed_rows,
@@ -90,3 +91,7 @@ def build_birnn_tok2vec(
             locked_dropout=locked_dropout,
         ),
     )
+    model = with_graph(layer, as_vectors)
+    for name in layer.ref_names:
+        model.set_ref(name, layer.get_ref(name))
+    return model

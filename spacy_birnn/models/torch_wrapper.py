@@ -7,16 +7,18 @@ from copy import deepcopy
 from importlib import import_module
 from typing import Any, Callable, Dict, Hashable, Iterator, List, Optional, Tuple, cast
 
+import numpy as np
 import srsly
+from safetensors.numpy import load, save
 from thinc.api import (
     ArgsKwargs,
     Model,
     Optimizer,
-    PyTorchShim,
     get_torch_default_device,
     torch2xp,
     xp2torch,
 )
+from thinc.shims import Shim
 from thinc.types import FloatsXd
 
 from ..errors import BirnnError, Errors
@@ -125,20 +127,20 @@ def _on_cpu() -> Iterator[None]:
         yield
 
 
-class TorchShim(PyTorchShim):
-    """Thinc's shim with what it lacks: a module that is built late, weights as safetensors,
-    parameter averages, copies that the optimizer can tell apart, and a memo of results that is
-    cleared whenever the weights change.
+class TorchShim(Shim):
+    """A module of PyTorch in a Thinc model. The module is made when it is first needed, which
+    prediction on a CPU never does (see `prediction`): until then there are its weights alone, and
+    torch is not imported. Weights are saved as safetensors; the parameter averages of [training] work,
+    and a memo of results is cleared whenever the weights change.
 
     layer_name (str): Name for error messages.
     module_class (str): The module's class in `spacy_birnn.layers`, such as "birnn.BiRNN". It is
-        imported when the module is built, and torch with it.
+        imported when the module is made, and torch with it.
     settings (Dict[str, Any]): Those of the class's arguments that the config states. The others are
         known at initialization. All are saved beside the weights.
     rate_scale (float): What the optimizer's learning rate is multiplied by for this module.
     """
 
-    @_on_cpu()
     def __init__(
         self,
         layer_name: str,
@@ -153,65 +155,119 @@ class TorchShim(PyTorchShim):
         self.settings = settings
         self.rate_scale = rate_scale
         self.memo = Memo()
+        # Counts the changes of the weights
+        self.version = 0
+        # The weights that were loaded, until there is a module
+        self._loaded: Optional[Dict[str, np.ndarray]] = None
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: Dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
     @property
     def module(self) -> Any:
-        """The torch module. RAISES (ValueError): E010 before initialization."""
+        """The torch module. RAISES (ValueError): E010 before initialization, E012 for weights that do
+        not fit it; (ImportError): E069 without torch."""
+        with self._lock:
+            if self._model is None and self._loaded is not None:
+                self._model = self._restored(self._loaded)
+                self._loaded = None
         if self._model is None:
             raise BirnnError(Errors.E010.format(name=self.layer_name))
         return self._model
 
-    @_on_cpu()
+    @property
+    def weights(self) -> Dict[str, np.ndarray]:
+        """The module's weights by their names, float32, on the CPU. They may share memory with it.
+        RAISES (ValueError): E010 before initialization."""
+        if self._model is not None:
+            state = self._model.state_dict()
+            return {name: part.detach().cpu().numpy() for name, part in state.items()}
+        if self._loaded is None:
+            raise BirnnError(Errors.E010.format(name=self.layer_name))
+        return self._loaded
+
     def build(self, **inferred: Any) -> None:
         """Make a new module with fresh weights, from the settings and what was inferred."""
         cfg = {**inferred, **self.settings}
-        self._replace(self._make(cfg).to(get_torch_default_device()), cfg)
+        with _on_cpu():
+            self._model, self._loaded, self.cfg = self._make(cfg), None, cfg
+        self._weights_changed()
 
     def _make(self, cfg: Dict[str, Any]) -> Any:
         file, name = self.module_class.split(".")
-        return getattr(import_module(f"spacy_birnn.layers.{file}"), name)(**cfg)
-
-    def _replace(self, module: Any, cfg: Dict[str, Any]) -> None:
+        module = getattr(import_module(f"spacy_birnn.layers.{file}"), name)(**cfg)
         # Also where torch's default type is another one
-        self._model, self.cfg = module.float(), cfg
-        self._weights_changed()
+        return module.float().to(get_torch_default_device()).eval()
+
+    def _restored(self, weights: Dict[str, np.ndarray]) -> Any:
+        """A module with given weights."""
+        with _on_cpu():
+            # Copied: torch would share the memory of the file, which nobody may write to
+            state = {name: xp2torch(part.copy(), device="cpu") for name, part in weights.items()}
+            try:
+                module = self._make(self.cfg)
+                module.load_state_dict(state, strict=True)
+            except (RuntimeError, TypeError) as e:
+                raise BirnnError(Errors.E012.format(name=self.layer_name, reason=e)) from e
+        return module
 
     def _weights_changed(self) -> None:
+        self.version += 1
         self.memo.clear()
         if self._model is not None:
             self._model.eval()  # what the layers have kept, too
 
+    @property
+    def device(self) -> Any:
+        """Where the module is. One without parameters goes where the input is made."""
+        first = next(self.module.parameters(), None)
+        return get_torch_default_device() if first is None else first.device
+
     def to_device(self, device_type: str, device_id: int) -> None:
-        super().to_device(device_type, device_id)
+        if self._model is not None:
+            self._model.to("cpu" if device_type == "cpu" else f"cuda:{device_id}")
         self._weights_changed()
 
     def predict(self, inputs: ArgsKwargs) -> Any:
         import torch
 
-        # The module is in training mode in `begin_update` only. Thinc puts it into that mode after
-        # each prediction too, also for the other threads that are predicting
         with torch.no_grad():
             return self.module(*inputs.args, **inputs.kwargs)
 
-    def begin_update(self, inputs: ArgsKwargs) -> Any:
+    def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable]:
+        import torch
+
+        # The module is in training mode in here only, also for the other threads that are predicting
+        self.module.train()
         try:
-            return super().begin_update(inputs)
+            output = self.module(*inputs.args, **inputs.kwargs)
         finally:
             self.module.eval()
 
-    @plain_torch()
+        def backprop(grads: ArgsKwargs) -> None:
+            torch.autograd.backward(*grads.args, **grads.kwargs)
+
+        return output, backprop
+
     def finish_update(self, optimizer: Any) -> None:
-        for name, param in self.module.named_parameters():
-            if param.grad is not None:
-                # The optimizer may keep the gradient, as spaCy does in rehearse(): it gets it for
-                # good, where Thinc's shim would zero it
-                grad, param.grad = param.grad, None
-                key = (self.id, name)
-                # nlp.rehearse() has another callable here, which only takes the gradients
-                scale = {"lr_scale": self.rate_scale} if isinstance(optimizer, Optimizer) else {}
-                updated, _ = optimizer(key, torch2xp(param.data), torch2xp(grad), **scale)
-                # Copied: as its new data it would keep all those before alive, one behind the other
-                param.data.copy_(xp2torch(updated, device=param.device))
+        with plain_torch():
+            for name, param in self.module.named_parameters():
+                if param.grad is not None:
+                    # The optimizer may keep the gradient, as spaCy does in rehearse(): it gets it for
+                    # good
+                    grad, param.grad = param.grad, None
+                    key = (self.id, name)
+                    # nlp.rehearse() has another callable here, which only takes the gradients
+                    is_optimizer = isinstance(optimizer, Optimizer)
+                    scale = {"lr_scale": self.rate_scale} if is_optimizer else {}
+                    updated, _ = optimizer(key, torch2xp(param.data), torch2xp(grad), **scale)
+                    # Copied: as its new data it would keep all those before alive, one behind the
+                    # other
+                    param.data.copy_(xp2torch(updated, device=param.device))
         self._weights_changed()
 
     @contextlib.contextmanager
@@ -233,51 +289,42 @@ class TorchShim(PyTorchShim):
         copied = TorchShim(
             self.layer_name, self.module_class, self.settings, rate_scale=self.rate_scale
         )
-        if self._model is not None:
+        if self._model is not None or self._loaded is not None:
             copied.from_bytes(self.to_bytes())
         return copied
 
-    @plain_torch()
     def __deepcopy__(self, memo: Dict[int, Any]) -> "TorchShim":
         copied = memo[id(self)] = type(self).__new__(type(self))
-        copied.__dict__.update(deepcopy(self.__dict__, memo))
+        # A module is copied as what the caller's mode allows, which may be inference mode
+        with plain_torch() if self._model is not None else contextlib.nullcontext():
+            copied.__setstate__(deepcopy(self.__getstate__(), memo))
         return copied
 
     def to_bytes(self) -> bytes:
-        if self._model is None:
+        if self._model is None and self._loaded is None:
             return srsly.msgpack_dumps({"config": {}, "state": b""})
-        from safetensors.torch import save
-
-        state = save(
-            {k: v.detach().cpu().contiguous() for k, v in self._model.state_dict().items()}
-        )
+        state = save({name: np.ascontiguousarray(part) for name, part in self.weights.items()})
         return srsly.msgpack_dumps({"config": self.cfg, "state": state})
 
-    @_on_cpu()
     def from_bytes(self, bytes_data: bytes) -> "TorchShim":
         try:
             msg = srsly.msgpack_loads(bytes_data)
             cfg, state = msg["config"], msg["state"]
+            if not state and not cfg:
+                return self
+            weights = load(state)
         except Exception as e:
             raise BirnnError(Errors.E011.format(name=self.layer_name, reason=e)) from e
-        if not state and not cfg:
-            return self
         for name, value in self.settings.items():
             if "dropout" not in name and cfg.get(name) != value:
                 reason = f"'{name}' was {cfg.get(name)!r} in training and is {value!r} now"
                 raise BirnnError(Errors.E012.format(name=self.layer_name, reason=reason))
-        from safetensors.torch import load
-
-        cfg = {**cfg, **self.settings}
-        try:
-            module, weights = self._make(cfg), load(state)
-        except Exception as e:
-            raise BirnnError(Errors.E011.format(name=self.layer_name, reason=e)) from e
-        try:
-            module.load_state_dict(weights, strict=True)
-        except RuntimeError as e:
-            raise BirnnError(Errors.E012.format(name=self.layer_name, reason=e)) from e
-        self._replace(module.to(get_torch_default_device()), cfg)
+        self.cfg = {**cfg, **self.settings}
+        if self._model is None:
+            self._loaded = weights
+        else:
+            self._model = self._restored(weights)
+        self._weights_changed()
         return self
 
 
@@ -341,7 +388,11 @@ def run_module(
     drop = model.attrs.get("dropout_rate") or 0.0
     with plain_torch():
         X_ = xp2torch(X, requires_grad=needs_grad, device=shim.device)
-        Y_, torch_backprop = shim(ArgsKwargs((X_, *args), {"drop": drop, **settings}), is_train)
+        inputs = ArgsKwargs((X_, *args), {"drop": drop, **settings})
+        if is_train:
+            Y_, torch_backprop = shim.begin_update(inputs)
+        else:
+            Y_ = shim.predict(inputs)
     if output is not None:
         Y_ = Y_[output]
     main_ = Y_[0] if isinstance(Y_, tuple) else Y_

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from spacy_birnn import beam
 from spacy_birnn.checks import KERNEL_CELLS
+from spacy_birnn.compiler.seq2seq import Seq2SeqProgram
 from spacy_birnn.layers.seq2seq import REACH, CharSeq2Seq
 
 WORDS = ["ba", "abcab", "x", "axa", "yy", "bbbbbbbbbbbb"]
@@ -21,7 +23,9 @@ def make(alphabet="ab", seed=0, scale=1.0, **settings):
     """A model with large random weights, so that its outputs differ much."""
     torch.manual_seed(seed)
     defaults = {"rows": 50, "char_width": 6, "width": 8, "cell": "gru"}
-    model = CharSeq2Seq(3, [ord(char) for char in alphabet], **{**defaults, **settings})
+    cfg = {"alphabet": [ord(char) for char in alphabet], "attention": True, **defaults, **settings}
+    model = CharSeq2Seq(3, **cfg)
+    model.cfg = cfg
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += scale * torch.randn_like(parameter)
@@ -42,9 +46,17 @@ def log_p(model, words, targets):
         return model(conditions(words), *code_points(words), *code_points(targets)).numpy()
 
 
+def compiled(model):
+    weights = {name: part.detach().numpy() for name, part in model.state_dict().items()}
+    return Seq2SeqProgram(weights, model.cfg)
+
+
 def search(model, words, limit, beam_width=1):
     limits = np.full(len(words), limit)
-    found = model.search(conditions(words), *code_points(words), limits, beam_width=beam_width)
+    vectors = conditions(words).numpy()
+    found = beam.search(
+        compiled(model), vectors, *code_points(words), limits, beam_width=beam_width
+    )
     texts = [None if out.chars is None else "".join(map(chr, out.chars)) for out in found]
     return texts, [out.score for out in found]
 
@@ -100,9 +112,9 @@ def test_the_probability_of_an_output_is_that_of_the_formula(cell, attention):
 @pytest.mark.parametrize("attention", [True, False])
 def test_the_probabilities_of_all_next_characters_sum_to_one(attention):
     model = make(attention=attention)
-    with torch.no_grad():
-        source = model.encode(conditions(["xa"]), *code_points(["xa"]))
-        _, generated, copied = model.step(torch.tensor([[ord("a")]]), 1, (), source, model.kernel())
+    decoder = compiled(model)
+    source = decoder.encode(conditions(["xa"]).numpy(), *code_points(["xa"]))
+    _, generated, copied = decoder.step(np.array([[ord("a")]]), 1, {}, source)
     assert float(generated.sum() + copied.sum()) == pytest.approx(1, abs=1e-5)
     assert bool(copied.any()) == attention
 
@@ -152,7 +164,7 @@ def test_a_word_is_the_same_alone_and_in_any_batch(beam_width):
 def test_more_words_than_are_decoded_together(monkeypatch):
     model = make(seed=1)
     expected = search(model, WORDS, 20)[0]
-    monkeypatch.setattr("spacy_birnn.layers.seq2seq.BATCH", 4)
+    monkeypatch.setattr("spacy_birnn.beam.BATCH", 4)
     assert search(model, WORDS, 20)[0] == expected
 
 

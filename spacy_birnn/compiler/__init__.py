@@ -1,0 +1,1 @@
+"""Compiles Thinc models to ONNX graphs, with which ONNX Runtime predicts."""

@@ -1,0 +1,87 @@
+"""ONNX graphs while they are being written."""
+
+from copy import copy
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+# The oldest that has all operators in use (LayerNormalization)
+OPSET, IR_VERSION = 17, 8
+FLOAT, INT64, INT32 = TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32
+TYPES = {"float32": FLOAT, "int64": INT64, "int32": INT32}
+
+Shape = Sequence[Union[int, str, None]]
+
+
+class Graph:
+    """A graph to which operators are added. A value in it is known by its name."""
+
+    def __init__(self) -> None:
+        self._nodes: List[Any] = []
+        self._weights: List[Any] = []
+        # The shape of each, of numbers and names of dimensions
+        self.inputs: Dict[str, Shape] = {}
+        self.outputs: Dict[str, Shape] = {}
+        self._infos: Dict[str, Any] = {}
+        self._n_names = 0
+
+    def copy(self) -> "Graph":
+        """The graph as it is now."""
+        copied = Graph()
+        copied.__dict__.update({name: copy(value) for name, value in self.__dict__.items()})
+        return copied
+
+    def _name(self, kind: str) -> str:
+        self._n_names += 1
+        return f"{kind}_{self._n_names}"
+
+    def input(self, name: str, dtype: str, shape: Shape) -> str:
+        """What is handed in under a name; asked for again it is the same."""
+        self._declare(name, dtype, shape)
+        self.inputs[name] = shape
+        return name
+
+    def output(self, name: str, value: str, dtype: str, shape: Shape) -> None:
+        """Give a value out under a name."""
+        self._nodes.append(helper.make_node("Identity", [value], [name]))
+        self._declare(name, dtype, shape)
+        self.outputs[name] = shape
+
+    def _declare(self, name: str, dtype: str, shape: Shape) -> None:
+        self._infos[name] = helper.make_tensor_value_info(name, TYPES[dtype], shape)
+
+    def constant(self, value: Any, dtype: Optional[str] = None) -> str:
+        """An array, or a number or list of them."""
+        array = np.asarray(value, dtype=dtype)
+        name = self._name("weight")
+        self._weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Add an operator with one output."""
+        return self.ops(kind, *inputs, n_outputs=1, **attributes)[0]
+
+    def ops(self, kind: str, *inputs: str, n_outputs: int, **attributes: Any) -> Tuple[str, ...]:
+        """Add an operator with several outputs."""
+        names = tuple(self._name(kind) for _ in range(n_outputs))
+        self._nodes.append(helper.make_node(kind, inputs, names, **attributes))
+        return names
+
+    def model(self, metadata: Optional[Dict[str, str]] = None) -> ModelProto:
+        """The whole as a model of ONNX."""
+        graph = helper.make_graph(
+            self._nodes,
+            "spacy-birnn",
+            [self._infos[name] for name in self.inputs],
+            [self._infos[name] for name in self.outputs],
+            self._weights,
+        )
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="spacy-birnn",
+        )
+        helper.set_model_props(model, metadata or {})
+        return model

@@ -1,0 +1,98 @@
+"""Converters of our own layers."""
+
+from typing import Any
+
+import numpy as np
+from thinc.api import Model
+
+from ..models.embed import SCALE as TABLE_SCALE
+from ..models.embed import table_rows
+from ..models.features import code_points
+from ..models.tagger import SCALE
+from .attention import pooling, self_attention
+from .recurrent import birnn
+from .words import WordVectors, join_parts, read_words, word_parts
+from .writer import TEXTS, WORDS, Batch, Ids, Rows, Scores, Value, Writer, converter, param
+
+
+@converter("birnn_encoder")
+def _encoder(writer: Writer, node: Model, value: Rows) -> Rows:
+    shim = node.shims[0]
+    states, _ = birnn(writer, shim.weights, shim.settings, writer.padded(value), writer.lengths)
+    return Rows(padded=states)
+
+
+@converter("self_attention")
+def _self_attention(writer: Writer, node: Model, value: Rows) -> Rows:
+    shim = node.shims[0]
+    return self_attention(writer, shim.weights, shim.settings["heads"], value)
+
+
+@converter("sequence_scores")
+def _sequence_scores(writer: Writer, node: Model, value: Rows) -> Rows:
+    W, b = param(node, "W") * SCALE, param(node, "b") * SCALE
+    return value.map(lambda X: writer.linear(X, W.T, b))
+
+
+@converter("doc_scores")
+def _doc_scores(writer: Writer, node: Model, value: Rows) -> Scores:
+    pool, *layers = node.layers
+    shim = pool.shims[0]
+    pooled, attention = pooling(writer, shim.weights, shim.settings["kind"], value)
+    writer.watched.append(pool)
+    logits = writer.convert_all(layers, Rows(flat=pooled))
+    assert isinstance(logits, Rows)
+    return Scores(logits.any, attention or None)
+
+
+# Words
+
+
+@converter("word_table")
+def _word_table(writer: Writer, node: Model, value: Batch) -> Rows:
+    if not writer.whole:
+        # It is large, and NumPy finds its rows
+        return writer.host(node)
+    rows = writer.feed("word_rows", "int64", [writer.each], lambda w: table_rows(node, w.texts))
+    E = writer.graph.constant(param(node, "E") * TABLE_SCALE, "float32")
+    return Rows(flat=writer.graph.op("Gather", E, rows, axis=0))
+
+
+@converter("spelling_ids")
+def _spelling_ids(writer: Writer, node: Model, value: Batch) -> Ids:
+    return Ids(node.predict)
+
+
+@converter("char_rnn")
+def _char_rnn(writer: Writer, node: Model, value: Batch) -> Rows:
+    shim, graph = node.shims[0], writer.graph
+    rows, max_chars = node.attrs["rows"], node.attrs["max_chars"]
+
+    def read(words: Any) -> np.ndarray:
+        return code_points(words.texts, max_chars=max_chars)[0] % rows
+
+    chars = writer.feed("characters", "int64", [writer.dims.longest, writer.dims.sequences], read)
+    table = graph.constant(shim.weights["embed.weight"], "float32")
+    X = graph.op("Gather", table, chars, axis=0)
+    settings = {"cell": shim.settings["cell"]}
+    weights = shim.weights
+    _, final = birnn(writer, weights, settings, X, writer.lengths, prefix="rnn.", final=True)
+    return Rows(flat=final)
+
+
+@converter("by_word")
+def _by_word(writer: Writer, node: Model, value: Batch) -> Rows:
+    """The vectors of the words, each at the tokens that are the word."""
+    graph = writer.graph
+    if writer.whole:
+        own = Writer(graph, dims=WORDS, whole=True)
+        vectors = join_parts(own, word_parts(own, node.layers[0]))
+        writer.feeds.append(read_words(own.feeds))
+        writer.watched += own.watched
+    else:
+        found = WordVectors(node.layers[0])
+        writer.feeds.append(found)
+        writer.watched += found.watched
+        vectors = graph.input("vectors_of_words", "float32", ["words", None])
+    cells = graph.input("word_at", "int64", [TEXTS.longest, TEXTS.sequences])
+    return Rows(padded=graph.op("Gather", vectors, cells, axis=0))

@@ -1,0 +1,76 @@
+"""A graph that is ready to run."""
+
+from typing import Any, Dict, List
+
+import numpy as np
+import onnxruntime
+
+from .layout import buckets
+from .graph import Graph
+from .writer import Writer
+
+
+def session(graph: Graph) -> onnxruntime.InferenceSession:
+    """Load a graph. It runs in the thread that calls it."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    # Only errors: ONNX Runtime's warnings are of its own optimizations
+    options.log_severity_level = 3
+    model = graph.model().SerializeToString()
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+class Runner:
+    """Runs a graph on batches of sequences, those of like lengths together.
+
+    writer (Writer): What has written the graph.
+    """
+
+    def __init__(self, writer: Writer):
+        graph, dims = writer.graph, writer.dims
+        self._feeds = writer.feeds
+        self._prefix = dims.prefix
+        # What an array has an entry for: a row, a sequence, or a cell of the layout
+        kinds = {(dims.rows,): "rows", (dims.sequences,): "sequences"}
+        cells = (dims.longest, dims.sequences)
+        self._inputs = {
+            name: "cells" if tuple(shape[:2]) == cells else kinds.get((shape[0],), "all")
+            for name, shape in graph.inputs.items()
+        }
+        self._outputs = [kinds[(shape[0],)] for shape in graph.outputs.values()]
+        self._session = session(graph)
+
+    def run(self, batch: Any, lengths: np.ndarray) -> List[np.ndarray]:
+        """The outputs of the graph, in the order of the batch.
+
+        batch (Any): What the feeds read.
+        lengths (np.ndarray): The length of each sequence, int64, shape (sequences,). At least one
+            is not 0; the others' outputs for whole sequences are 0.
+        """
+        arrays: Dict[str, np.ndarray] = {}
+        for feed in self._feeds:
+            arrays.update(feed(batch))
+        whole: List[np.ndarray] = []
+        for bucket in buckets(lengths):
+            inputs = {}
+            for name, kind in self._inputs.items():
+                if name not in arrays:
+                    inputs[name] = getattr(bucket, name[len(self._prefix) :])
+                elif kind == "all":
+                    inputs[name] = arrays[name]
+                else:
+                    chosen = bucket.sequences if kind == "sequences" else bucket.rows
+                    own = arrays[name] if chosen is None else arrays[name][chosen]
+                    inputs[name] = own[bucket.cells] if kind == "cells" else own
+            outputs = self._session.run(None, inputs)
+            if bucket.rows is None:
+                return outputs
+            if not whole:
+                sizes = {"rows": int(lengths.sum()), "sequences": len(lengths)}
+                whole = [
+                    np.zeros((sizes[kind], *output.shape[1:]), dtype=output.dtype)
+                    for kind, output in zip(self._outputs, outputs)
+                ]
+            for kind, part, output in zip(self._outputs, whole, outputs):
+                part[bucket.sequences if kind == "sequences" else bucket.rows] = output
+        return whole

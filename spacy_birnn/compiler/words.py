@@ -1,0 +1,197 @@
+"""The vectors of words, made when a word is first seen and kept."""
+
+import threading
+from typing import Any, Callable, Dict, Hashable, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+from spacy.attrs import ORTH
+from spacy.tokens import Doc
+from thinc.api import Model
+
+from ..models.features import Words, code_points, distinct_words
+from .runner import Runner
+from .writer import WORDS, Batch, Feed, Rows, Writer
+
+# Words that are kept at most; beyond that it begins anew
+SIZE = 20000
+
+
+class Part(NamedTuple):
+    """Some columns of a word's vector.
+
+    learned (str): The value in the graph, shape (words, width), or "" if there is none.
+    static (Optional[Model]): The node that looks static vectors up. If both are there, the vector is
+        their sum.
+    """
+
+    learned: str
+    static: Optional[Model] = None
+
+
+def word_parts(writer: Writer, layer: Model) -> List[Part]:
+    """Write what `features.by_word` runs on words. Static vectors are not in the graph: they belong to
+    the vocab, where they may change at any time."""
+    parts: List[Part] = []
+    together: List[str] = []
+
+    def close() -> None:
+        if together:
+            parts.append(Part(writer.join(*together, axis=1)))
+            together.clear()
+
+    own = getattr(layer._func, "__module__", "")
+    writer.watched.append(layer)
+    for node in layer.layers if own == "thinc.layers.concatenate" else [layer]:
+        static = node if node.name == "word_vectors" else None
+        learned = node
+        if node.name == "trained_vectors":
+            writer.watched.append(node)
+            learned, static = node.layers
+        if static is not None:
+            writer.watched.append(static)
+            static = static if static.get_dim("nO") else None
+        if node.name != "word_vectors":
+            rows = writer.convert(learned, Batch())
+            assert isinstance(rows, Rows)
+            if static is None:
+                together.append(rows.any)
+                continue
+        if static is not None:
+            close()
+            parts.append(Part("" if node is static else rows.any, static))
+    close()
+    return parts
+
+
+def join_parts(writer: Writer, parts: List[Part]) -> str:
+    """All parts of the vectors side by side. Static vectors are an input of the graph."""
+    columns = []
+    for part in parts:
+        value = part.learned
+        if part.static is not None:
+            shape = [writer.each, part.static.get_dim("nO")]
+            static = writer.feed("static_vectors", "float32", shape, part.static.predict)
+            value = writer.graph.op("Add", value, static) if value else static
+        columns.append(value)
+    return writer.join(*columns, axis=1)
+
+
+class Table(NamedTuple):
+    """Words that are known: the row of each, and their vectors (more rows than are in use)."""
+
+    rows: Dict[Hashable, int]
+    vectors: np.ndarray
+
+
+class WordVectors:
+    """Reads the vectors of the distinct words of documents, and which word each token is. What is
+    learned of a word is computed once and kept. Threads may share it.
+
+    layer (Model[Words, Floats2d]): What makes the vectors.
+    """
+
+    def __init__(self, layer: Model):
+        writer = Writer(dims=WORDS)
+        self._parts = word_parts(writer, layer)
+        for i, part in enumerate(self._parts):
+            if part.learned:
+                writer.graph.output(f"part_{i}", part.learned, "float32", [WORDS.sequences, None])
+        self.watched = [*writer.watched, *writer.hosted]
+        self._has_static = any(part.static for part in self._parts)
+        self._max_chars = next(
+            (node.attrs["max_chars"] for node in layer.walk() if node.name == "char_rnn"), None
+        )
+        self._runner = Runner(writer) if writer.graph.outputs else None
+        self._lock = threading.Lock()
+        self._table = Table({}, np.zeros((0, 0), dtype="float32"))
+        # The columns of each part that is learned
+        self._widths: List[int] = []
+
+    def __call__(self, docs: Sequence[Doc]) -> Dict[str, np.ndarray]:
+        if self._has_static:
+            words, which = distinct_words(list(docs))
+            table, rows = self._look_up(words.texts, lambda keys: keys)
+            return {"vectors_of_words": self._with_static(table[rows], words), "word_at": which}
+        orths = [doc.to_array(ORTH) for doc in docs]
+        keys = (orths[0] if len(orths) == 1 else np.concatenate(orths)).tolist()
+        table, rows = self._look_up(keys, lambda keys: _texts(keys, docs))
+        return {"vectors_of_words": table, "word_at": rows}
+
+    def _look_up(
+        self, keys: List[Any], texts: Callable[[List[Any]], List[str]]
+    ) -> Tuple[np.ndarray, np.ndarray]:
+        """The vectors of words and the row of each key."""
+        table = self._table
+        try:
+            found = list(map(table.rows.__getitem__, keys))
+        except KeyError:
+            with self._lock:
+                table = self._learn(keys, texts)
+            found = list(map(table.rows.__getitem__, keys))
+        return table.vectors, np.array(found, dtype="int64")
+
+    def _learn(self, keys: List[Any], texts: Callable[[List[Any]], List[str]]) -> Table:
+        """Make the vectors of those keys that are not known."""
+        rows, vectors = self._table
+        distinct = dict.fromkeys(keys)
+        new = [key for key in distinct if key not in rows]
+        n = len(rows)
+        if n + len(new) > SIZE:
+            rows, new, n = {}, list(distinct), 0
+        made = self._compute(texts(new))
+        n_all = n + len(new)
+        if not n or n_all > len(vectors):
+            # Another thread may still read the table that there was
+            larger = np.zeros((max(n_all, min(SIZE, 2 * n_all)), made.shape[1]), dtype="float32")
+            if n:
+                larger[:n] = vectors[:n]
+            rows, vectors = dict(rows), larger
+        vectors[n:n_all] = made
+        rows.update(zip(new, range(n, n_all)))
+        self._table = Table(rows, vectors)
+        return self._table
+
+    def _compute(self, texts: List[str]) -> np.ndarray:
+        if self._runner is None:
+            return np.zeros((len(texts), 0), dtype="float32")
+        if self._max_chars is None:
+            lengths = np.ones(len(texts), dtype="int64")
+        else:
+            _, lengths = code_points(texts, max_chars=self._max_chars)
+        outputs = self._runner.run(Words(texts, []), lengths)
+        self._widths = [output.shape[1] for output in outputs]
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=1)
+
+    def _with_static(self, learned: np.ndarray, words: Words) -> np.ndarray:
+        """All parts of the vectors side by side."""
+        parts = iter(np.split(learned, np.cumsum(self._widths)[:-1], axis=1))
+        found = []
+        for part in self._parts:
+            columns = next(parts) if part.learned else np.float32(0.0)
+            if part.static is not None:
+                static = part.static
+                columns = columns + static.ops.to_numpy(static.predict(words))
+            found.append(columns)
+        return np.concatenate(found, axis=1)
+
+
+def read_words(feeds: List[Feed]) -> Feed:
+    """What the same reads off documents: the feeds of words, and which word each token is."""
+
+    def read(docs: List[Doc]) -> Dict[str, np.ndarray]:
+        words, which = distinct_words(docs)
+        arrays: Dict[str, np.ndarray] = {"word_at": which}
+        for feed in feeds:
+            arrays.update(feed(words))
+        return arrays
+
+    return read
+
+
+def _texts(keys: List[int], docs: Sequence[Doc]) -> List[str]:
+    """The texts of words by their ORTH, each from a vocab that has it."""
+    all_strings = list({id(doc.vocab): doc.vocab.strings for doc in docs}.values())
+    first, *others = all_strings
+    if not others:
+        return [first[key] for key in keys]
+    return [next(strings[key] for strings in all_strings if key in strings) for key in keys]

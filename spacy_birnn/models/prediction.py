@@ -1,0 +1,140 @@
+"""The way of prediction: through a compiled graph where there can be one."""
+
+import contextlib
+import threading
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+import numpy as np
+from spacy.tokens import Doc
+from thinc.api import Model, Optimizer
+from thinc.shims import Shim
+from thinc.types import Floats2d
+
+# What a model gives, from the outputs of its graph and the length of each sequence
+Finish = Callable[[Model, List[np.ndarray], np.ndarray], Any]
+
+
+# Whether models are to run as they are
+_is_off: ContextVar[bool] = ContextVar("spacy_birnn_without_graphs", default=False)
+
+
+@contextlib.contextmanager
+def without_graphs() -> Iterator[None]:
+    """Let models predict without compiled graphs in this thread, as they do in training: with torch."""
+    token = _is_off.set(True)
+    try:
+        yield
+    finally:
+        _is_off.reset(token)
+
+
+class GraphShim(Shim):
+    """Keeps the graph of the model that it belongs to. It is built when it is first needed, dropped
+    when the weights change, and never saved or copied.
+
+    reads (str): What the model reads: "docs", "vectors" (lists of them), or "words" (an encoder-decoder,
+        see `compiler.seq2seq`).
+    """
+
+    def __init__(self, reads: str = "docs"):
+        super().__init__(None)
+        self.reads = reads
+        self.version = 0
+        self._lock = threading.Lock()
+        self._compiled: Any = None
+
+    def program(self, model: Model) -> Any:
+        """The compiled model, see `compiler.program.compiled`. None if it has to run as it is: on a
+        GPU, and where a part has no converter.
+
+        model (Model): The model that this belongs to, initialized.
+        """
+        if self.reads != "words" and (model.ops.device_type != "cpu" or _is_off.get()):
+            return None
+        found = self._compiled
+        if found is None or found.watch.sees_a_change():
+            from ..compiler.program import compiled
+
+            with self._lock:
+                found = self._compiled = compiled(model, self.reads)
+        return found.program
+
+    def drop(self) -> None:
+        self.version += 1
+        self._compiled = None
+
+    def finish_update(self, optimizer: Optimizer) -> None:
+        self.drop()
+
+    @contextlib.contextmanager
+    def use_params(self, params: Dict[Tuple[int, str], Any]) -> Iterator[None]:
+        self.drop()
+        try:
+            yield
+        finally:
+            self.drop()
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        self.drop()
+
+    def to_bytes(self) -> bytes:
+        return b""
+
+    def from_bytes(self, data: bytes) -> "GraphShim":
+        self.drop()
+        return self
+
+    def copy(self) -> "GraphShim":
+        return GraphShim(self.reads)
+
+    def __reduce__(self) -> Any:
+        return GraphShim, (self.reads,)
+
+
+def program_of(model: Model) -> Any:
+    """The graph of a model that has a `GraphShim`; see `GraphShim.program`."""
+    shim = next(shim for shim in model.shims if isinstance(shim, GraphShim))
+    return shim.program(model)
+
+
+def with_graph(layer: Model, finish: Finish) -> Model:
+    """Let a model of documents predict through a graph of its whole tree.
+
+    layer (Model[List[Doc], Any]): The model.
+    finish (Callable): Makes its output from those of the graph.
+    """
+    return Model(
+        "with_graph",
+        partial(_forward, finish=finish),
+        init=_init,
+        layers=[layer],
+        shims=[GraphShim()],
+        dims={name: layer.maybe_get_dim(name) for name in layer.dim_names},
+    )
+
+
+def _init(model: Model, X=None, Y=None) -> None:
+    (layer,) = model.layers
+    layer.initialize(X=X, Y=Y)
+    for name in layer.dim_names:
+        if layer.has_dim(name):
+            model.set_dim(name, layer.get_dim(name), force=True)
+
+
+def _forward(
+    model: Model, docs: List[Doc], is_train: bool, *, finish: Finish
+) -> Tuple[Any, Callable]:
+    if not is_train:
+        lengths = np.array([len(doc) for doc in docs], dtype="int64")
+        if lengths.any():
+            program = program_of(model)
+            if program is not None:
+                return finish(model, program.run(docs, lengths), lengths), lambda dY: []
+    return model.layers[0](docs, is_train)
+
+
+def as_vectors(model: Model, outputs: List[np.ndarray], lengths: np.ndarray) -> List[Floats2d]:
+    """The vectors of each sequence."""
+    return np.split(outputs[0], np.cumsum(lengths)[:-1])
