@@ -1,7 +1,7 @@
-"""The search for the most probable output of a character encoder-decoder, such as a lemma: functions
-of arrays, as in `crf`. The network is `layers.seq2seq.CharSeq2Seq`, compiled."""
+"""The search for the most probable output of a character encoder-decoder, such as a lemma:
+functions of arrays, as in `crf`. The network is `layers.seq2seq.CharSeq2Seq`, compiled."""
 
-from typing import Dict, List, NamedTuple, Optional, Protocol, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Protocol, Tuple
 
 import numpy as np
 
@@ -165,9 +165,9 @@ class Beam:
         n_words, beam, n_generated = generated.shape
         p = np.zeros((n_words, beam, self.choices.shape[1]), dtype="float32")
         p[:, :, :n_generated] = generated
-        rows = np.arange(n_words)[:, None]
         # A word may have a character in several places
-        np.add.at(p, (rows, slice(None), self.place), copied.transpose(0, 2, 1))
+        places: Any = (np.arange(n_words)[:, None], slice(None), self.place)
+        np.add.at(p, places, copied.transpose(0, 2, 1))
         scores = np.where(self.legal[:, None], np.log(p + np.float32(TINY)), np.float32(-np.inf))
         return scores + self.scores[:, :, None]
 

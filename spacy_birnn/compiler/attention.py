@@ -24,11 +24,15 @@ def self_attention(writer: Writer, weights: Weights, heads: int, value: Rows) ->
         for part in graph.ops("Split", parts, n_outputs=3, axis=0)
     )
     scale = graph.constant((width // heads) ** -0.5, "float32")
-    scores = graph.op("MatMul", graph.op("Mul", Q, scale), graph.op("Transpose", K, perm=[0, 1, 3, 2]))
+    scores = graph.op(
+        "MatMul", graph.op("Mul", Q, scale), graph.op("Transpose", K, perm=[0, 1, 3, 2])
+    )
     # (longest, sequences, 1) -> (sequences, 1, 1, longest)
     outside = graph.op("Sub", graph.constant(1.0, "float32"), writer.inside(value))
     outside = graph.op("Mul", outside, graph.constant(-1e30, "float32"))
-    mask = graph.op("Unsqueeze", graph.op("Transpose", outside, perm=[1, 2, 0]), graph.constant([1]))
+    mask = graph.op(
+        "Unsqueeze", graph.op("Transpose", outside, perm=[1, 2, 0]), graph.constant([1])
+    )
     heads_ = graph.op("MatMul", graph.op("Softmax", graph.op("Add", scores, mask), axis=-1), V)
     # (sequences, heads, longest, d) -> (longest, sequences, width)
     joined = graph.op("Transpose", heads_, perm=[2, 0, 1, 3])
@@ -46,7 +50,9 @@ def pooling(writer: Writer, weights: Weights, kind: str, value: Rows) -> Tuple[s
     if kind == "last":
         return _last(writer, X), ""
     if kind == "mean":
-        lengths = graph.op("Cast", graph.op("Unsqueeze", writer.lengths, graph.constant([1])), to=FLOAT)
+        lengths = graph.op(
+            "Cast", graph.op("Unsqueeze", writer.lengths, graph.constant([1])), to=FLOAT
+        )
         total = graph.op("ReduceSum", graph.op("Mul", X, within), first, keepdims=0)
         return graph.op("Div", total, lengths), ""
     outside = graph.op("Sub", graph.constant(1.0, "float32"), within)
@@ -65,7 +71,9 @@ def _last(writer: Writer, X: str) -> str:
     graph = writer.graph
     zero, one = graph.constant([0]), graph.constant([1])
     begins, ends = graph.ops("Split", X, n_outputs=2, axis=2)
-    places = graph.op("Unsqueeze", graph.op("Cast", writer.lengths, to=INT64), graph.constant([0, 2]))
+    places = graph.op(
+        "Unsqueeze", graph.op("Cast", writer.lengths, to=INT64), graph.constant([0, 2])
+    )
     shape = writer.join(one, graph.op("Shape", writer.lengths), writer.last_dim(begins))
     places = graph.op("Expand", graph.op("Sub", places, one), shape)
     final = graph.op("GatherElements", begins, places, axis=0)

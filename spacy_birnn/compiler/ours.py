@@ -9,22 +9,23 @@ from ..models.embed import SCALE as TABLE_SCALE
 from ..models.embed import table_rows
 from ..models.features import code_points
 from ..models.tagger import SCALE
+from ..models.torch_wrapper import torch_shim
 from .attention import pooling, self_attention
 from .recurrent import birnn
 from .words import WordVectors, join_parts, read_words, word_parts
-from .writer import TEXTS, WORDS, Batch, Ids, Rows, Scores, Value, Writer, converter, param
+from .writer import TEXTS, WORDS, Batch, Ids, Rows, Scores, Writer, converter, param
 
 
 @converter("birnn_encoder")
 def _encoder(writer: Writer, node: Model, value: Rows) -> Rows:
-    shim = node.shims[0]
+    shim = torch_shim(node)
     states, _ = birnn(writer, shim.weights, shim.settings, writer.padded(value), writer.lengths)
     return Rows(padded=states)
 
 
 @converter("self_attention")
 def _self_attention(writer: Writer, node: Model, value: Rows) -> Rows:
-    shim = node.shims[0]
+    shim = torch_shim(node)
     return self_attention(writer, shim.weights, shim.settings["heads"], value)
 
 
@@ -37,7 +38,7 @@ def _sequence_scores(writer: Writer, node: Model, value: Rows) -> Rows:
 @converter("doc_scores")
 def _doc_scores(writer: Writer, node: Model, value: Rows) -> Scores:
     pool, *layers = node.layers
-    shim = pool.shims[0]
+    shim = torch_shim(pool)
     pooled, attention = pooling(writer, shim.weights, shim.settings["kind"], value)
     writer.watched.append(pool)
     logits = writer.convert_all(layers, Rows(flat=pooled))
@@ -53,7 +54,11 @@ def _word_table(writer: Writer, node: Model, value: Batch) -> Rows:
     if not writer.whole:
         # It is large, and NumPy finds its rows
         return writer.host(node)
-    rows = writer.feed("word_rows", "int64", [writer.each], lambda w: table_rows(node, w.texts))
+
+    def read(words: Any) -> Any:
+        return table_rows(node, words.texts)
+
+    rows = writer.feed("word_rows", "int64", [writer.each], read)
     E = writer.graph.constant(param(node, "E") * TABLE_SCALE, "float32")
     return Rows(flat=writer.graph.op("Gather", E, rows, axis=0))
 
@@ -65,7 +70,7 @@ def _spelling_ids(writer: Writer, node: Model, value: Batch) -> Ids:
 
 @converter("char_rnn")
 def _char_rnn(writer: Writer, node: Model, value: Batch) -> Rows:
-    shim, graph = node.shims[0], writer.graph
+    shim, graph = torch_shim(node), writer.graph
     rows, max_chars = node.attrs["rows"], node.attrs["max_chars"]
 
     def read(words: Any) -> np.ndarray:

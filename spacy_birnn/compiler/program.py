@@ -5,6 +5,7 @@ from typing import Any, List, NamedTuple
 import numpy as np
 from thinc.api import Model
 
+from ..models.torch_wrapper import torch_shim
 from . import ours, standard  # noqa: F401  they register their converters
 from .runner import Runner
 from .seq2seq import Seq2SeqProgram
@@ -43,6 +44,7 @@ class Program:
     reads (str): "docs" or "vectors", see `models.prediction.GraphShim`.
     RAISES (NoConverter): If a node has no converter and can't be run before the graph.
 
+    feeds (List[Feed]): What reads the inputs off a batch.
     hosted (List[Model]): The nodes that Thinc runs before the graph.
     watched (List[Model]): Those that are in the graph.
     """
@@ -54,12 +56,13 @@ class Program:
             shape = [writer.each, None]
             value = Rows(flat=writer.feed("vectors", "float32", shape, np.concatenate))
         add_outputs(writer, writer.convert(model, value))
-        self.hosted, self.watched = writer.hosted, writer.watched
+        self.feeds, self.hosted, self.watched = writer.feeds, writer.hosted, writer.watched
         self.run = Runner(writer).run
 
 
 def add_outputs(writer: Writer, found: Any) -> None:
-    """Give out vectors or scores of tokens as "scores", those of texts and the attention likewise."""
+    """Give out vectors or scores of tokens as "scores", those of texts and the attention
+    likewise."""
     graph, dims = writer.graph, writer.dims
     if isinstance(found, Scores):
         graph.output("scores", found.logits, "float32", [dims.sequences, None])
@@ -72,7 +75,8 @@ def add_outputs(writer: Writer, found: Any) -> None:
 class Compiled(NamedTuple):
     """What has become of a model.
 
-    program (Any): A `Program`, or a `seq2seq.Seq2SeqProgram`. None if there is no converter for a node.
+    program (Any): A `Program`, or a `seq2seq.Seq2SeqProgram`. None if there is no converter for a
+        node.
     watch (Watch): Tells when the model has changed.
     missing (str): The name of the node without a converter, "" if there is none.
     """
@@ -88,7 +92,7 @@ def compiled(model: Model, reads: str) -> Compiled:
     reads (str): See `models.prediction.GraphShim`.
     """
     if reads == "words":
-        shim = model.shims[0]
+        shim = torch_shim(model)
         return Compiled(Seq2SeqProgram(shim.weights, shim.cfg), Watch([model]))
     try:
         program = Program(model, reads)

@@ -5,15 +5,17 @@ from typing import Any, Dict, List
 import numpy as np
 import onnxruntime
 
-from .layout import buckets
+from ..checks import check_width
+from ..models.prediction import n_threads
 from .graph import Graph
+from .layout import buckets
 from .writer import Writer
 
 
 def session(graph: Graph) -> onnxruntime.InferenceSession:
-    """Load a graph. It runs in the thread that calls it."""
+    """Load a graph. With one thread it runs in the one that calls it."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = n_threads(), 1
     # Only errors: ONNX Runtime's warnings are of its own optimizations
     options.log_severity_level = 3
     model = graph.model().SerializeToString()
@@ -31,13 +33,18 @@ class Runner:
         self._feeds = writer.feeds
         self._prefix = dims.prefix
         # What an array has an entry for: a row, a sequence, or a cell of the layout
-        kinds = {(dims.rows,): "rows", (dims.sequences,): "sequences"}
+        kinds: Dict[Any, str] = {dims.rows: "rows", dims.sequences: "sequences"}
         cells = (dims.longest, dims.sequences)
         self._inputs = {
-            name: "cells" if tuple(shape[:2]) == cells else kinds.get((shape[0],), "all")
+            name: "cells" if tuple(shape[:2]) == cells else kinds.get(shape[0], "all")
             for name, shape in graph.inputs.items()
         }
-        self._outputs = [kinds[(shape[0],)] for shape in graph.outputs.values()]
+        self._outputs = [kinds[shape[0]] for shape in graph.outputs.values()]
+        self._widths = [
+            (name, node.get_dim("nI"), node.name)
+            for name, node in writer.widths
+            if node.has_dim("nI")
+        ]
         self._session = session(graph)
 
     def run(self, batch: Any, lengths: np.ndarray) -> List[np.ndarray]:
@@ -50,6 +57,8 @@ class Runner:
         arrays: Dict[str, np.ndarray] = {}
         for feed in self._feeds:
             arrays.update(feed(batch))
+        for name, width, node in self._widths:
+            check_width(arrays[name].shape[1], width, name=node)
         whole: List[np.ndarray] = []
         for bucket in buckets(lengths):
             inputs = {}

@@ -81,7 +81,9 @@ def _encoder(weights: Weights, cfg: Dict[str, Any]) -> Graph:
     chars = graph.input("characters", "int64", [WORDS.longest, WORDS.sequences])
     X = graph.op("Gather", graph.constant(weights["embed.weight"], "float32"), chars, axis=0)
     settings = {"cell": cfg["cell"]}
-    states, final = birnn(writer, weights, settings, X, writer.lengths, prefix="encoder.", final=True)
+    states, final = birnn(
+        writer, weights, settings, X, writer.lengths, prefix="encoder.", final=True
+    )
     condition = graph.input("condition", "float32", [WORDS.sequences, None])
     both = writer.join(final, condition, axis=1)
     summary = writer.linear(both, weights["summarize.weight"].T, weights["summarize.bias"])

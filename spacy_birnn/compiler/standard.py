@@ -45,6 +45,9 @@ def _residual(writer: Writer, node: Model, value: Rows) -> Rows:
 def _with_array(writer: Writer, node: Model, value: Value) -> Value:
     pad = node.attrs["pad"]
     if not pad:
+        if any(inner.name == "expand_window" for inner in node.walk()):
+            # Its windows reach from one document into the next
+            raise NoConverter(node.name)
         return writer.convert(node.layers[0], value)
     # A convolution sees rows beyond both ends, which begin as 0 and go through its layers as well
     graph = writer.graph
@@ -112,7 +115,7 @@ def _hash_embed(writer: Writer, node: Model, value: Value) -> Rows:
     seed, n_rows, ops = node.attrs["seed"], node.get_dim("nV"), node.ops
 
     def rows(batch: Any) -> np.ndarray:
-        ids = ops.as_contig(ops.asarray(read(batch), dtype="uint64"))
+        ids: Any = ops.as_contig(ops.xp.asarray(read(batch), dtype="uint64"))
         return ops.to_numpy(ops.hash(ids, seed) % n_rows)
 
     name = writer.feed("hashed", "int64", [writer.each, 4], rows)
@@ -137,13 +140,9 @@ def _maxout(writer: Writer, node: Model, value: Rows) -> Rows:
 def _layer_norm(writer: Writer, node: Model, value: Rows) -> Rows:
     graph = writer.graph
     G, b = (graph.constant(param(node, name), "float32") for name in ("G", "b"))
-    return value.map(
-        lambda X: graph.op("LayerNormalization", X, G, b, axis=-1, epsilon=1e-8)
-    )
+    return value.map(lambda X: graph.op("LayerNormalization", X, G, b, axis=-1, epsilon=1e-8))
 
 
 @converter("thinc.layers.linear")
 def _linear(writer: Writer, node: Model, value: Rows) -> Rows:
     return value.map(lambda X: writer.linear(X, param(node, "W").T, param(node, "b")))
-
-

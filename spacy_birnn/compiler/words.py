@@ -1,5 +1,6 @@
 """The vectors of words, made when a word is first seen and kept."""
 
+import os
 import threading
 from typing import Any, Callable, Dict, Hashable, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -9,19 +10,28 @@ from spacy.tokens import Doc
 from thinc.api import Model
 
 from ..models.features import Words, code_points, distinct_words
+from .graph import Shape
 from .runner import Runner
-from .writer import WORDS, Batch, Feed, Rows, Writer
+from .writer import WORDS, Batch, Feed, Writer
 
 # Words that are kept at most; beyond that it begins anew
 SIZE = 20000
+
+# Held while words are added to a table. A child of this process must not find it held by a thread
+# that it does not have
+_lock = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
 
 
 class Part(NamedTuple):
     """Some columns of a word's vector.
 
     learned (str): The value in the graph, shape (words, width), or "" if there is none.
-    static (Optional[Model]): The node that looks static vectors up. If both are there, the vector is
-        their sum.
+    static (Optional[Model]): The node that looks static vectors up. If both are there, the vector
+        is their sum.
     """
 
     learned: str
@@ -29,8 +39,8 @@ class Part(NamedTuple):
 
 
 def word_parts(writer: Writer, layer: Model) -> List[Part]:
-    """Write what `features.by_word` runs on words. Static vectors are not in the graph: they belong to
-    the vocab, where they may change at any time."""
+    """Write what `features.by_word` runs on words. Static vectors are not in the graph: they
+    belong to the vocab, where they may change at any time."""
     parts: List[Part] = []
     together: List[str] = []
 
@@ -51,8 +61,7 @@ def word_parts(writer: Writer, layer: Model) -> List[Part]:
             writer.watched.append(static)
             static = static if static.get_dim("nO") else None
         if node.name != "word_vectors":
-            rows = writer.convert(learned, Batch())
-            assert isinstance(rows, Rows)
+            rows: Any = writer.convert(learned, Batch())
             if static is None:
                 together.append(rows.any)
                 continue
@@ -69,7 +78,7 @@ def join_parts(writer: Writer, parts: List[Part]) -> str:
     for part in parts:
         value = part.learned
         if part.static is not None:
-            shape = [writer.each, part.static.get_dim("nO")]
+            shape: Shape = [writer.each, part.static.get_dim("nO")]
             static = writer.feed("static_vectors", "float32", shape, part.static.predict)
             value = writer.graph.op("Add", value, static) if value else static
         columns.append(value)
@@ -102,10 +111,14 @@ class WordVectors:
             (node.attrs["max_chars"] for node in layer.walk() if node.name == "char_rnn"), None
         )
         self._runner = Runner(writer) if writer.graph.outputs else None
-        self._lock = threading.Lock()
         self._table = Table({}, np.zeros((0, 0), dtype="float32"))
         # The columns of each part that is learned
         self._widths: List[int] = []
+
+    @property
+    def n_kept(self) -> int:
+        """Number of words whose vectors are kept."""
+        return len(self._table.rows)
 
     def __call__(self, docs: Sequence[Doc]) -> Dict[str, np.ndarray]:
         if self._has_static:
@@ -122,34 +135,41 @@ class WordVectors:
     ) -> Tuple[np.ndarray, np.ndarray]:
         """The vectors of words and the row of each key."""
         table = self._table
-        try:
-            found = list(map(table.rows.__getitem__, keys))
-        except KeyError:
-            with self._lock:
-                table = self._learn(keys, texts)
-            found = list(map(table.rows.__getitem__, keys))
-        return table.vectors, np.array(found, dtype="int64")
+        rows: List[Any] = list(map(table.rows.get, keys))
+        while None in rows:
+            table = self._learn(keys, texts)
+            rows = list(map(table.rows.get, keys))
+        return table.vectors, np.array(rows, dtype="int64")
 
     def _learn(self, keys: List[Any], texts: Callable[[List[Any]], List[str]]) -> Table:
         """Make the vectors of those keys that are not known."""
-        rows, vectors = self._table
         distinct = dict.fromkeys(keys)
-        new = [key for key in distinct if key not in rows]
-        n = len(rows)
-        if n + len(new) > SIZE:
-            rows, new, n = {}, list(distinct), 0
+        known = self._table.rows
+        new = [key for key in distinct if key not in known]
+        if len(known) + len(new) > SIZE:
+            table = Table({}, np.zeros((0, 0), dtype="float32"))
+            self._table = self._with(table, list(distinct), self._compute(texts(list(distinct))))
+            return self._table
         made = self._compute(texts(new))
-        n_all = n + len(new)
-        if not n or n_all > len(vectors):
-            # Another thread may still read the table that there was
-            larger = np.zeros((max(n_all, min(SIZE, 2 * n_all)), made.shape[1]), dtype="float32")
+        with _lock:
+            # Another thread may have added some meanwhile, or begun anew
+            table = self._table
+            left = [i for i, key in enumerate(new) if key not in table.rows]
+            self._table = self._with(table, [new[i] for i in left], made[left])
+            return self._table
+
+    def _with(self, table: Table, keys: List[Any], vectors: np.ndarray) -> Table:
+        """The table with more words. What another thread reads of the old one stays as it is."""
+        rows, known = table
+        n, n_all = len(rows), len(rows) + len(keys)
+        if n_all > len(known):
+            larger = np.empty((max(n_all, min(SIZE, 2 * n_all)), vectors.shape[1]), dtype="float32")
             if n:
-                larger[:n] = vectors[:n]
-            rows, vectors = dict(rows), larger
-        vectors[n:n_all] = made
-        rows.update(zip(new, range(n, n_all)))
-        self._table = Table(rows, vectors)
-        return self._table
+                larger[:n] = known[:n]
+            rows, known = dict(rows), larger
+        known[n:n_all] = vectors
+        rows.update(zip(keys, range(n, n_all)))
+        return Table(rows, known)
 
     def _compute(self, texts: List[str]) -> np.ndarray:
         if self._runner is None:
@@ -190,7 +210,7 @@ def read_words(feeds: List[Feed]) -> Feed:
 
 def _texts(keys: List[int], docs: Sequence[Doc]) -> List[str]:
     """The texts of words by their ORTH, each from a vocab that has it."""
-    all_strings = list({id(doc.vocab): doc.vocab.strings for doc in docs}.values())
+    all_strings: List[Any] = list({id(doc.vocab): doc.vocab.strings for doc in docs}.values())
     first, *others = all_strings
     if not others:
         return [first[key] for key in keys]

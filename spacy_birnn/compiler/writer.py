@@ -1,8 +1,8 @@
-"""A walk through a Thinc model that writes it as operators: what is handed from node to node, and the
-registry of converters, one for each kind of node, so that a new layer brings its own."""
+"""A walk through a Thinc model that writes it as operators: what is handed from node to node, and
+the registry of converters, one for each kind of node, so that a new layer brings its own."""
 
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from thinc.api import Model
@@ -14,8 +14,8 @@ Feed = Callable[[Any], Dict[str, np.ndarray]]
 
 
 class Dims(NamedTuple):
-    """Names of dimensions, and what the names of the inputs that say how sequences are laid out begin
-    with."""
+    """Names of dimensions, and what the names of the inputs that say how sequences are laid out
+    begin with."""
 
     rows: str
     sequences: str
@@ -94,6 +94,8 @@ class Writer:
     feeds (List[Feed]): What reads the inputs off a batch.
     watched (List[Model]): The nodes that are in the graph.
     hosted (List[Model]): The nodes that Thinc runs; their output is an input of the graph.
+    widths (List[Tuple[str, Model]]): Inputs, and the nodes that expect vectors of a certain width
+        of them.
     """
 
     graph: Graph = field(default_factory=Graph)
@@ -102,6 +104,7 @@ class Writer:
     feeds: List[Feed] = field(default_factory=list)
     watched: List[Model] = field(default_factory=list)
     hosted: List[Model] = field(default_factory=list)
+    widths: List[Tuple[str, Model]] = field(default_factory=list)
 
     def convert(self, node: Model, value: Value) -> Value:
         """Write a node.
@@ -113,6 +116,8 @@ class Writer:
         if converter is None:
             raise NoConverter(node.name)
         self.watched.append(node)
+        if isinstance(value, Rows) and value.flat in self.graph.inputs:
+            self.widths.append((value.flat, node))
         return converter(self, node, value)
 
     def convert_all(self, nodes: Sequence[Model], value: Value) -> Value:
@@ -230,5 +235,3 @@ def converter(*names: str) -> Callable[[Converter], Converter]:
 def param(node: Model, name: str) -> np.ndarray:
     """A parameter of a node, on the CPU."""
     return node.ops.to_numpy(node.get_param(name))
-
-

@@ -22,8 +22,8 @@ def build_char_rnn(
 ) -> DocsToVectors:
     """A vector for each token from its characters, read forward and backward by a recurrent layer
     (see `layers.chars.CharRNN`). It has no vocabulary: any character has a row, so none is unknown.
-    Each distinct word of a batch is encoded once, and at prediction on a CPU its vector is kept until
-    the weights change.
+    Each distinct word of a batch is encoded once, and at prediction on a CPU its vector is kept
+    until the weights change.
 
     width (int): Width of the output, half of it from each direction; even. Recommended: 32 to 128.
     char_width (int): Width of a character's embedding. Recommended: 16 to 64.

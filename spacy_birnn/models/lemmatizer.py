@@ -248,7 +248,8 @@ def _decode(
     condition, _ = _condition(model, docs, tokens, is_train=False)
     chars, lengths = _characters(_forms(docs, tokens))
     vectors = model.ops.to_numpy(condition)
-    outputs = search(program, vectors, chars, lengths, limits, beam_width=beam_width)
+    most: Any = limits
+    outputs = search(program, vectors, chars, lengths, most, beam_width=beam_width)
     if not np.isfinite([o.score for o in outputs]).all():
         raise BirnnError(Errors.E022.format(name=model.name))
     return [

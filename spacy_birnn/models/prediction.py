@@ -1,16 +1,18 @@
 """The way of prediction: through a compiled graph where there can be one."""
 
 import contextlib
-import threading
+import os
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import numpy as np
 from spacy.tokens import Doc
 from thinc.api import Model, Optimizer
 from thinc.shims import Shim
 from thinc.types import Floats2d
+
+from ..checks import check_positive
 
 # What a model gives, from the outputs of its graph and the length of each sequence
 Finish = Callable[[Model, List[np.ndarray], np.ndarray], Any]
@@ -22,7 +24,8 @@ _is_off: ContextVar[bool] = ContextVar("spacy_birnn_without_graphs", default=Fal
 
 @contextlib.contextmanager
 def without_graphs() -> Iterator[None]:
-    """Let models predict without compiled graphs in this thread, as they do in training: with torch."""
+    """Let models predict without compiled graphs in this thread, as they do in training: with
+    torch."""
     token = _is_off.set(True)
     try:
         yield
@@ -30,20 +33,52 @@ def without_graphs() -> Iterator[None]:
         _is_off.reset(token)
 
 
+# How many threads a graph may use; and a number that changes when it does, and in a forked process,
+# which does not have the threads of its parent
+_threads, _generation = 1, 0
+
+
+def set_threads(n: int) -> None:
+    """Let prediction use several threads, which helps only for texts of thousands of tokens, and
+    only where cores are idle. The graphs of all components are built anew.
+
+    n (int): How many threads, at least 1. At the start it is 1.
+    RAISES (ValueError): E001 for an impossible n.
+    """
+    global _threads
+    check_positive("n", n, where="set_threads")
+    _threads = n
+    _begin_anew()
+
+
+def n_threads() -> int:
+    """What `set_threads` has set."""
+    return _threads
+
+
+def _begin_anew() -> None:
+    global _generation
+    _generation += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _begin_anew() if _threads > 1 else None)
+
+
 class GraphShim(Shim):
     """Keeps the graph of the model that it belongs to. It is built when it is first needed, dropped
     when the weights change, and never saved or copied.
 
-    reads (str): What the model reads: "docs", "vectors" (lists of them), or "words" (an encoder-decoder,
-        see `compiler.seq2seq`).
+    reads (str): What the model reads: "docs", "vectors" (lists of them), or "words" (an
+        encoder-decoder, see `compiler.seq2seq`).
     """
 
     def __init__(self, reads: str = "docs"):
         super().__init__(None)
         self.reads = reads
         self.version = 0
-        self._lock = threading.Lock()
         self._compiled: Any = None
+        self._built = 0
 
     def program(self, model: Model) -> Any:
         """The compiled model, see `compiler.program.compiled`. None if it has to run as it is: on a
@@ -54,11 +89,11 @@ class GraphShim(Shim):
         if self.reads != "words" and (model.ops.device_type != "cpu" or _is_off.get()):
             return None
         found = self._compiled
-        if found is None or found.watch.sees_a_change():
+        if found is None or self._built != _generation or found.watch.sees_a_change():
             from ..compiler.program import compiled
 
-            with self._lock:
-                found = self._compiled = compiled(model, self.reads)
+            self._built = _generation
+            found = self._compiled = compiled(model, self.reads)
         return found.program
 
     def drop(self) -> None:
@@ -137,4 +172,5 @@ def _forward(
 
 def as_vectors(model: Model, outputs: List[np.ndarray], lengths: np.ndarray) -> List[Floats2d]:
     """The vectors of each sequence."""
-    return np.split(outputs[0], np.cumsum(lengths)[:-1])
+    vectors: Any = np.split(outputs[0], np.cumsum(lengths)[:-1])
+    return vectors

@@ -113,7 +113,8 @@ def _chain_scores(head: TaggingHead) -> Dict[str, Any]:
 def _finish(
     model: SequenceTagger, outputs: List[np.ndarray], lengths: np.ndarray
 ) -> SequenceScores:
-    return SequenceScores(outputs[0], lengths, **_chain_scores(model.get_ref("output_layer")))
+    head = model.layers[0].layers[-1]
+    return SequenceScores(outputs[0], lengths, **_chain_scores(head))
 
 
 def _resize(model: SequenceTagger, nO: int) -> SequenceTagger:

@@ -130,8 +130,8 @@ def _on_cpu() -> Iterator[None]:
 class TorchShim(Shim):
     """A module of PyTorch in a Thinc model. The module is made when it is first needed, which
     prediction on a CPU never does (see `prediction`): until then there are its weights alone, and
-    torch is not imported. Weights are saved as safetensors; the parameter averages of [training] work,
-    and a memo of results is cleared whenever the weights change.
+    torch is not imported. Weights are saved as safetensors; the parameter averages of [training]
+    work, and a memo of results is cleared whenever the weights change.
 
     layer_name (str): Name for error messages.
     module_class (str): The module's class in `spacy_birnn.layers`, such as "birnn.BiRNN". It is
@@ -159,22 +159,14 @@ class TorchShim(Shim):
         self.version = 0
         # The weights that were loaded, until there is a module
         self._loaded: Optional[Dict[str, np.ndarray]] = None
-        self._lock = threading.Lock()
-
-    def __getstate__(self) -> Dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
-
-    def __setstate__(self, state: Dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
 
     @property
     def module(self) -> Any:
-        """The torch module. RAISES (ValueError): E010 before initialization, E012 for weights that do
-        not fit it; (ImportError): E069 without torch."""
-        with self._lock:
-            if self._model is None and self._loaded is not None:
-                self._model = self._restored(self._loaded)
-                self._loaded = None
+        """The torch module. RAISES (ValueError): E010 before initialization, E012 for weights that
+        do not fit it."""
+        loaded = self._loaded
+        if self._model is None and loaded is not None:
+            self._model, self._loaded = self._restored(loaded), None
         if self._model is None:
             raise BirnnError(Errors.E010.format(name=self.layer_name))
         return self._model
@@ -183,12 +175,11 @@ class TorchShim(Shim):
     def weights(self) -> Dict[str, np.ndarray]:
         """The module's weights by their names, float32, on the CPU. They may share memory with it.
         RAISES (ValueError): E010 before initialization."""
-        if self._model is not None:
-            state = self._model.state_dict()
-            return {name: part.detach().cpu().numpy() for name, part in state.items()}
-        if self._loaded is None:
-            raise BirnnError(Errors.E010.format(name=self.layer_name))
-        return self._loaded
+        loaded = self._loaded
+        if loaded is not None:
+            return loaded
+        state = self.module.state_dict()
+        return {name: part.detach().cpu().numpy() for name, part in state.items()}
 
     def build(self, **inferred: Any) -> None:
         """Make a new module with fresh weights, from the settings and what was inferred."""
@@ -205,9 +196,11 @@ class TorchShim(Shim):
 
     def _restored(self, weights: Dict[str, np.ndarray]) -> Any:
         """A module with given weights."""
+        import torch
+
         with _on_cpu():
             # Copied: torch would share the memory of the file, which nobody may write to
-            state = {name: xp2torch(part.copy(), device="cpu") for name, part in weights.items()}
+            state = {name: torch.from_numpy(part.copy()) for name, part in weights.items()}
             try:
                 module = self._make(self.cfg)
                 module.load_state_dict(state, strict=True)
@@ -241,7 +234,7 @@ class TorchShim(Shim):
     def begin_update(self, inputs: ArgsKwargs) -> Tuple[Any, Callable]:
         import torch
 
-        # The module is in training mode in here only, also for the other threads that are predicting
+        # In training mode in here only, also for the other threads that are predicting
         self.module.train()
         try:
             output = self.module(*inputs.args, **inputs.kwargs)
@@ -257,8 +250,7 @@ class TorchShim(Shim):
         with plain_torch():
             for name, param in self.module.named_parameters():
                 if param.grad is not None:
-                    # The optimizer may keep the gradient, as spaCy does in rehearse(): it gets it for
-                    # good
+                    # The optimizer may keep the gradient, as spaCy does in rehearse()
                     grad, param.grad = param.grad, None
                     key = (self.id, name)
                     # nlp.rehearse() has another callable here, which only takes the gradients
@@ -297,7 +289,7 @@ class TorchShim(Shim):
         copied = memo[id(self)] = type(self).__new__(type(self))
         # A module is copied as what the caller's mode allows, which may be inference mode
         with plain_torch() if self._model is not None else contextlib.nullcontext():
-            copied.__setstate__(deepcopy(self.__getstate__(), memo))
+            copied.__dict__.update(deepcopy(self.__dict__, memo))
         return copied
 
     def to_bytes(self) -> bytes:

@@ -6,8 +6,9 @@ import pytest
 from spacy.tokens import Doc
 from thinc.api import set_dropout_rate
 
+from spacy_birnn.compiler.words import WordVectors
 from spacy_birnn.models.chars import build_char_rnn
-from spacy_birnn.models.torch_wrapper import Memo
+from spacy_birnn.models.prediction import program_of
 
 UNUSUAL = [
     "x" * 10000,
@@ -55,14 +56,14 @@ def test_of_a_long_word_the_middle_is_not_read(nlp):
 
 
 def test_the_memory_of_words_is_bounded(nlp, monkeypatch):
-    monkeypatch.setattr(Memo, "SIZE", 5)
+    monkeypatch.setattr("spacy_birnn.compiler.words.SIZE", 5)
     model = build(nlp)
-    remembered = model.layers[0].shims[0].memo
     docs = [Doc(nlp.vocab, words=[f"w{i}", f"w{i + 1}", f"w{i // 2}"]) for i in range(12)]
     expected = [build(nlp).from_bytes(model.to_bytes()).predict([doc])[0] for doc in docs]
     for doc, vectors in zip(docs, expected):
         np.testing.assert_allclose(model.predict([doc])[0], vectors, atol=1e-6)
-        assert 0 < len(remembered) <= 5
+        (words,) = [feed for feed in program_of(model).feeds if isinstance(feed, WordVectors)]
+        assert 0 < words.n_kept <= 5
 
 
 def test_threads_share_the_memory_of_words(nlp):
