@@ -13,7 +13,7 @@ from ..models.torch_wrapper import torch_shim
 from .attention import pooling, self_attention
 from .recurrent import birnn
 from .words import WordVectors, join_parts, read_words, word_parts
-from .writer import TEXTS, WORDS, Batch, Ids, Rows, Scores, Writer, converter, param
+from .writer import TEXTS, WORDS, Arrays, Batch, Ids, Rows, Scores, Writer, converter, param
 
 
 @converter("birnn_encoder")
@@ -55,7 +55,7 @@ def _word_table(writer: Writer, node: Model, value: Batch) -> Rows:
         # It is large, and NumPy finds its rows
         return writer.host(node)
 
-    def read(words: Any) -> Any:
+    def read(words: Any, arrays: Arrays) -> Any:
         return table_rows(node, words.texts)
 
     rows = writer.feed("word_rows", "int64", [writer.each], read)
@@ -65,7 +65,7 @@ def _word_table(writer: Writer, node: Model, value: Batch) -> Rows:
 
 @converter("spelling_ids")
 def _spelling_ids(writer: Writer, node: Model, value: Batch) -> Ids:
-    return Ids(node.predict)
+    return Ids(writer.read("spelling", lambda words, arrays: node.predict(words)))
 
 
 @converter("char_rnn")
@@ -73,7 +73,7 @@ def _char_rnn(writer: Writer, node: Model, value: Batch) -> Rows:
     shim, graph = torch_shim(node), writer.graph
     rows, max_chars = node.attrs["rows"], node.attrs["max_chars"]
 
-    def read(words: Any) -> np.ndarray:
+    def read(words: Any, arrays: Arrays) -> np.ndarray:
         return code_points(words.texts, max_chars=max_chars)[0] % rows
 
     chars = writer.feed("characters", "int64", [writer.dims.longest, writer.dims.sequences], read)

@@ -9,7 +9,7 @@ from ..models.torch_wrapper import torch_shim
 from . import ours, standard  # noqa: F401  they register their converters
 from .runner import Runner
 from .seq2seq import Seq2SeqProgram
-from .writer import Batch, NoConverter, Rows, Scores, Writer
+from .writer import Arrays, Batch, NoConverter, Rows, Scores, Writer
 
 
 class Watch:
@@ -54,10 +54,14 @@ class Program:
         value: Any = Batch()
         if reads == "vectors":
             shape = [writer.each, None]
-            value = Rows(flat=writer.feed("vectors", "float32", shape, np.concatenate))
+            value = Rows(flat=writer.feed("vectors", "float32", shape, _concatenated))
         add_outputs(writer, writer.convert(model, value))
         self.feeds, self.hosted, self.watched = writer.feeds, writer.hosted, writer.watched
         self.run = Runner(writer).run
+
+
+def _concatenated(vectors: Any, arrays: Arrays) -> np.ndarray:
+    return np.concatenate(vectors)
 
 
 def add_outputs(writer: Writer, found: Any) -> None:

@@ -56,7 +56,7 @@ class Runner:
         """
         arrays: Dict[str, np.ndarray] = {}
         for feed in self._feeds:
-            arrays.update(feed(batch))
+            arrays.update(feed(batch, arrays))
         for name, width, node in self._widths:
             check_width(arrays[name].shape[1], width, name=node)
         whole: List[np.ndarray] = []

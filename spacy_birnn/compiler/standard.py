@@ -5,7 +5,7 @@ from typing import Any, List
 import numpy as np
 from thinc.api import Model
 
-from .writer import Batch, Ids, NoConverter, Rows, Value, Writer, converter, param
+from .writer import Arrays, Batch, Ids, NoConverter, Rows, Value, Writer, converter, param
 
 # Combinators
 
@@ -92,30 +92,29 @@ def _as_it_is(writer: Writer, node: Model, value: Value) -> Value:
 def _extract_features(writer: Writer, node: Model, value: Value) -> Ids:
     columns = node.attrs["columns"]
 
-    def read(docs: Any) -> np.ndarray:
-        arrays = [doc.to_array(columns).reshape(-1, len(columns)) for doc in docs]
-        return np.concatenate(arrays).astype("uint64")
+    def read(docs: Any, arrays: Arrays) -> np.ndarray:
+        found = [doc.to_array(columns).reshape(-1, len(columns)) for doc in docs]
+        return np.concatenate(found).astype("uint64")
 
-    return Ids(read)
+    return Ids(writer.read("ids", read))
 
 
 @converter("thinc.layers.array_getitem")
 def _getitem(writer: Writer, node: Model, value: Value) -> Ids:
     if not isinstance(value, Ids):
         raise NoConverter(node.name)
-    index, read = node.attrs["index"], value.read
-    return Ids(lambda batch: read(batch)[index])
+    return value._replace(index=node.attrs["index"])
 
 
 @converter("thinc.layers.hashembed")
 def _hash_embed(writer: Writer, node: Model, value: Value) -> Rows:
     if not isinstance(value, Ids):
         raise NoConverter(node.name)
-    graph, read = writer.graph, value.read
+    graph = writer.graph
     seed, n_rows, ops = node.attrs["seed"], node.get_dim("nV"), node.ops
 
-    def rows(batch: Any) -> np.ndarray:
-        ids: Any = ops.as_contig(ops.xp.asarray(read(batch), dtype="uint64"))
+    def rows(batch: Any, arrays: Arrays) -> np.ndarray:
+        ids: Any = ops.as_contig(ops.xp.asarray(value.of(arrays), dtype="uint64"))
         return ops.to_numpy(ops.hash(ids, seed) % n_rows)
 
     name = writer.feed("hashed", "int64", [writer.each, 4], rows)

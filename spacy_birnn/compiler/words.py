@@ -2,6 +2,7 @@
 
 import os
 import threading
+from functools import partial
 from typing import Any, Callable, Dict, Hashable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from thinc.api import Model
 from ..models.features import Words, code_points, distinct_words
 from .graph import Shape
 from .runner import Runner
-from .writer import WORDS, Batch, Feed, Writer
+from .writer import WORDS, Arrays, Batch, Feed, Writer
 
 # Words that are kept at most; beyond that it begins anew
 SIZE = 20000
@@ -79,7 +80,8 @@ def join_parts(writer: Writer, parts: List[Part]) -> str:
         value = part.learned
         if part.static is not None:
             shape: Shape = [writer.each, part.static.get_dim("nO")]
-            static = writer.feed("static_vectors", "float32", shape, part.static.predict)
+            read = partial(_static, part.static)
+            static = writer.feed("static_vectors", "float32", shape, read)
             value = writer.graph.op("Add", value, static) if value else static
         columns.append(value)
     return writer.join(*columns, axis=1)
@@ -120,7 +122,7 @@ class WordVectors:
         """Number of words whose vectors are kept."""
         return len(self._table.rows)
 
-    def __call__(self, docs: Sequence[Doc]) -> Dict[str, np.ndarray]:
+    def __call__(self, docs: Sequence[Doc], arrays: Arrays) -> Arrays:
         if self._has_static:
             words, which = distinct_words(list(docs))
             table, rows = self._look_up(words.texts, lambda keys: keys)
@@ -189,8 +191,7 @@ class WordVectors:
         for part in self._parts:
             columns = next(parts) if part.learned else np.float32(0.0)
             if part.static is not None:
-                static = part.static
-                columns = columns + static.ops.to_numpy(static.predict(words))
+                columns = columns + _static(part.static, words, {})
             found.append(columns)
         return np.concatenate(found, axis=1)
 
@@ -198,14 +199,18 @@ class WordVectors:
 def read_words(feeds: List[Feed]) -> Feed:
     """What the same reads off documents: the feeds of words, and which word each token is."""
 
-    def read(docs: List[Doc]) -> Dict[str, np.ndarray]:
+    def read(docs: List[Doc], arrays: Arrays) -> Arrays:
         words, which = distinct_words(docs)
-        arrays: Dict[str, np.ndarray] = {"word_at": which}
+        found: Arrays = {"word_at": which}
         for feed in feeds:
-            arrays.update(feed(words))
-        return arrays
+            found.update(feed(words, found))
+        return found
 
     return read
+
+
+def _static(node: Model, words: Words, arrays: Arrays) -> np.ndarray:
+    return node.ops.to_numpy(node.predict(words))
 
 
 def _texts(keys: List[int], docs: Sequence[Doc]) -> List[str]:

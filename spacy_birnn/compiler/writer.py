@@ -9,8 +9,10 @@ from thinc.api import Model
 
 from .graph import FLOAT, INT64, Graph, Shape
 
-# Arrays for the inputs of a graph by their names, from a batch
-Feed = Callable[[Any], Dict[str, np.ndarray]]
+# Arrays by their names, for the inputs of a graph and for later feeds, from a batch and from what
+# earlier feeds have read
+Arrays = Dict[str, np.ndarray]
+Feed = Callable[[Any, Arrays], Arrays]
 
 
 class Dims(NamedTuple):
@@ -39,10 +41,16 @@ class Batch(NamedTuple):
 class Ids(NamedTuple):
     """Features that are read off a batch, not a value in the graph.
 
-    read (Callable): From the batch to an array with a row for each token or word.
+    name (str): Of the array, which has a row for each token or word.
+    index (Any): What to take of it.
     """
 
-    read: Callable[[Any], np.ndarray]
+    name: str
+    index: Any = ()
+
+    def of(self, arrays: Arrays) -> np.ndarray:
+        """The features among the arrays that were read."""
+        return arrays[self.name][self.index]
 
 
 @dataclass
@@ -105,6 +113,7 @@ class Writer:
     watched: List[Model] = field(default_factory=list)
     hosted: List[Model] = field(default_factory=list)
     widths: List[Tuple[str, Model]] = field(default_factory=list)
+    _n_read: Dict[str, int] = field(default_factory=dict)
 
     def convert(self, node: Model, value: Value) -> Value:
         """Write a node.
@@ -144,19 +153,27 @@ class Writer:
             raise NoConverter(node.name)
         self.hosted.append(node)
 
-        def read(batch: Any) -> np.ndarray:
+        def read(batch: Any, arrays: Arrays) -> np.ndarray:
             found = node.predict(batch)
             parts = found if isinstance(found, list) else [getattr(found, "data", found)]
             return node.ops.to_numpy(node.ops.xp.concatenate(parts))
 
         return Rows(flat=self.feed("vectors", "float32", [self.each, None], read))
 
-    def feed(self, kind: str, dtype: str, shape: Shape, read: Callable[[Any], np.ndarray]) -> str:
+    def feed(
+        self, kind: str, dtype: str, shape: Shape, read: Callable[[Any, Arrays], np.ndarray]
+    ) -> str:
         """An input that is read off a batch. If another has its name, it gets a number."""
-        n = sum(name.rstrip("0123456789_") == kind for name in self.graph.inputs)
-        name = f"{kind}_{n + 1}" if n else kind
-        self.feeds.append(lambda batch: {name: np.asarray(read(batch), dtype=dtype)})
+        name = self.read(kind, lambda *args: np.asarray(read(*args), dtype=dtype))
         return self.graph.input(name, dtype, shape)
+
+    def read(self, kind: str, read: Callable[[Any, Arrays], np.ndarray]) -> str:
+        """An array that is read off a batch for other feeds. The same of its name."""
+        n = self._n_read.get(kind, 0)
+        self._n_read[kind] = n + 1
+        name = f"{kind}_{n + 1}" if n else kind
+        self.feeds.append(lambda batch, arrays: {name: read(batch, arrays)})
+        return name
 
     @property
     def lengths(self) -> str:
