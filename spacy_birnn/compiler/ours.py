@@ -7,7 +7,6 @@ from thinc.api import Model
 
 from ..models.embed import SCALE as TABLE_SCALE
 from ..models.embed import table_rows
-from ..models.features import code_points
 from ..models.tagger import SCALE
 from ..models.torch_wrapper import torch_shim
 from .attention import pooling, self_attention
@@ -71,10 +70,10 @@ def _spelling_ids(writer: Writer, node: Model, value: Batch) -> Ids:
 @converter("char_rnn")
 def _char_rnn(writer: Writer, node: Model, value: Batch) -> Rows:
     shim, graph = torch_shim(node), writer.graph
-    rows, max_chars = node.attrs["rows"], node.attrs["max_chars"]
+    rows = node.attrs["rows"]
 
     def read(words: Any, arrays: Arrays) -> np.ndarray:
-        return code_points(words.texts, max_chars=max_chars)[0] % rows
+        return arrays["code_points"] % rows
 
     chars = writer.feed("characters", "int64", [writer.dims.longest, writer.dims.sequences], read)
     table = graph.constant(shim.weights["embed.weight"], "float32")

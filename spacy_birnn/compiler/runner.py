@@ -47,14 +47,14 @@ class Runner:
         ]
         self._session = session(graph)
 
-    def run(self, batch: Any, lengths: np.ndarray) -> List[np.ndarray]:
+    def run(self, batch: Any, lengths: np.ndarray, **arrays: np.ndarray) -> List[np.ndarray]:
         """The outputs of the graph, in the order of the batch.
 
         batch (Any): What the feeds read.
         lengths (np.ndarray): The length of each sequence, int64, shape (sequences,). At least one
             is not 0; the others' outputs for whole sequences are 0.
+        **arrays (np.ndarray): What is read already.
         """
-        arrays: Dict[str, np.ndarray] = {}
         for feed in self._feeds:
             arrays.update(feed(batch, arrays))
         for name, width, node in self._widths:

@@ -177,10 +177,10 @@ class WordVectors:
         if self._runner is None:
             return np.zeros((len(texts), 0), dtype="float32")
         if self._max_chars is None:
-            lengths = np.ones(len(texts), dtype="int64")
+            outputs = self._runner.run(Words(texts, []), np.ones(len(texts), dtype="int64"))
         else:
-            _, lengths = code_points(texts, max_chars=self._max_chars)
-        outputs = self._runner.run(Words(texts, []), lengths)
+            chars, lengths = code_points(texts, max_chars=self._max_chars)
+            outputs = self._runner.run(Words(texts, []), lengths, code_points=chars)
         self._widths = [output.shape[1] for output in outputs]
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=1)
 
