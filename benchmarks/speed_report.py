@@ -2,7 +2,7 @@
 
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from common import describe_markdown, markdown_table, median_range
@@ -27,6 +27,7 @@ SUMMARY_NOTE = (
     "How many times as fast spacy-birnn is as spaCy's pipeline, and after the slash as that with "
     "products by NumPy. Median of the rounds."
 )
+CPU_NOTE = "The same by the CPU time of the processes, which a busy machine distorts less."
 SPEED_NOTE = "Words/s, median, and how many times as fast as spaCy, median (lowest to highest)."
 START_NOTE = (
     "Seconds from starting `python` to the first answer, and resident memory in MB after it, "
@@ -49,7 +50,9 @@ Found = dict[str, list[dict[str, Any]]]
 def report(data: dict[str, Any]) -> str:
     """All tables, of as many measurements as are finished."""
     results, documents, soak = data["results"], data["documents"], data["soak"]
-    parts = ["# Speed of prediction", SUMMARY_NOTE, _summary_table(results), SPEED_NOTE]
+    parts = ["# Speed of prediction", SUMMARY_NOTE, _summary_table(results, READINGS)]
+    parts += [CPU_NOTE, _summary_table(results, [f"{reading}_cpu" for reading in READINGS])]
+    parts.append(SPEED_NOTE)
     if any("flair" in r["found"] or "stanza" in r["found"] for r in results):
         parts.append(PEER_NOTE)
     for result in results:
@@ -80,7 +83,7 @@ def _header(*titles: str) -> list[str]:
     return ["", *(column for title in columns for column in (title, *titles))]
 
 
-def _summary_table(results: Sequence[dict[str, Any]]) -> str:
+def _summary_table(results: Sequence[dict[str, Any]], readings: Iterable[str]) -> str:
     rows = []
     for result in results:
         cells = [
@@ -89,7 +92,7 @@ def _summary_table(results: Sequence[dict[str, Any]]) -> str:
                 for base in ("spacy", "spacy numpy")
             )
             for way in READING_WAYS
-            for reading in READINGS
+            for reading in readings
         ]
         rows.append([f"{result['pair']} on {result['corpus']}", *cells])
     return markdown_table(_header(), rows)

@@ -35,7 +35,7 @@ def bench(tmp_path):
 
 
 def measured(speed, **more):
-    readings = {"first": speed, "again": 2 * speed}
+    readings = {"first": speed, "again": 2 * speed, "first_cpu": 3 * speed, "again_cpu": speed}
     return {"start": 1.5, "loaded": 300, "read": 310, "peak": 400, **readings, **more}
 
 
