@@ -177,24 +177,27 @@ def _run(command: list[str]) -> None:
 
 
 def raw_texts(data: Path) -> list[str]:
-    """The texts of a corpus, one a sentence: of CoNLL-U files what `# text =` says, of WNUT-17 and
-    SST-2 the tokens with spaces between them. First test, then dev, then train.
+    """The texts of a corpus, one a sentence: of CoNLL-U files what `# text =` says, of WNUT-17,
+    BC5CDR and SST-2 the tokens with spaces between them. First test, then dev, then train.
 
     RAISES (typer.BadParameter): If the folder has the files of none of them.
     """
-    check_dir(data, expected="a folder with CoNLL-U files, or the files of WNUT-17 or SST-2")
+    check_dir(
+        data, expected="a folder with CoNLL-U files, or the files of one of the other corpora"
+    )
     texts: list[str] = []
     for split in reversed(SPLITS):
-        treebanks = sorted(data.glob(f"*-{split}.conllu"))
-        if treebanks:
-            texts.extend(text for path in treebanks for text in _conllu_texts(path))
-        elif (path := data / WNUT17.parts[split][0]).is_file():
-            texts.extend(_wnut17_texts(path))
-        elif (path := data / SST2.parts[split][0]).is_file():
+        for path in sorted(data.glob(f"*-{split}.conllu")):
+            texts.extend(_conllu_texts(path))
+        for corpus in (WNUT17, BC5CDR):
+            if (path := data / corpus.parts[split][0]).is_file():
+                texts.extend(_iob_texts(path))
+        if (path := data / SST2.parts[split][0]).is_file():
             lines = path.read_text(encoding="utf8").splitlines()
             texts.extend(line.partition(" ")[2] for line in lines)
     if not texts:
-        names = ", ".join(name for corpus in (WNUT17, SST2) for (name,) in corpus.parts.values())
+        corpora = (WNUT17, BC5CDR, SST2)
+        names = ", ".join(name for corpus in corpora for (name,) in corpus.parts.values())
         raise typer.BadParameter(f"no corpus in '{data}'; expected *-test.conllu, or {names}")
     return texts
 
@@ -205,7 +208,7 @@ def _conllu_texts(path: Path) -> Iterator[str]:
             yield line.partition("=")[2].strip()
 
 
-def _wnut17_texts(path: Path) -> Iterator[str]:
+def _iob_texts(path: Path) -> Iterator[str]:
     for sentence in re.split(r"\n\s*\n", path.read_text(encoding="utf8")):
         words = [line.split("\t")[0].strip() for line in sentence.splitlines()]
         if any(words):

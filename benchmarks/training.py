@@ -104,7 +104,7 @@ class Trainer:
             console.print(f"{title}: kept from before")
             return {**json.loads(result_file.read_text(encoding="utf8")), "resumed": True}
         result_file.unlink(missing_ok=True)
-        code = _run_logged(
+        code = run_logged(
             [sys.executable, *arguments], title=title, log=out / "train.log", threads=self.threads
         )
         if code or not result_file.is_file():
@@ -138,7 +138,7 @@ def parse_numbers(value: str, *, option: str) -> list[int]:
         raise typer.BadParameter(f"{option} {value!r}; expected numbers such as 0,1,2") from None
 
 
-def _run_logged(command: list[str], *, title: str, log: Path, threads: int) -> int:
+def run_logged(command: list[str], *, title: str, log: Path, threads: int) -> int:
     """Run a command with its output in a file and the last line of it on the screen."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     env = {**os.environ, **thread_env(threads)}
