@@ -8,7 +8,7 @@ import numpy as np
 # and these are at most so many: enough for a product to be efficient, few enough to stay in a
 # processor's cache
 PADDING, FEW = 0.15, 32
-CELLS = 8192
+CELLS = 1024
 
 
 class Bucket(NamedTuple):

@@ -280,8 +280,13 @@ def _condition(
 
 
 def _forms(docs: List[Doc], tokens: Ints1d) -> List[str]:
-    forms = [token.text for doc in docs for token in doc]
-    return [forms[i] for i in tokens]
+    ends = np.cumsum([len(doc) for doc in docs])
+    places = np.asarray(tokens)
+    forms = []
+    for i, place in zip(np.searchsorted(ends, places, side="right").tolist(), places.tolist()):
+        doc = docs[i]
+        forms.append(doc[place - ends[i] + len(doc)].text)
+    return forms
 
 
 def _characters(words: List[str]) -> Tuple[np.ndarray, np.ndarray]:

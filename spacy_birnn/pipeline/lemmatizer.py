@@ -6,8 +6,9 @@ from itertools import islice
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple, Union
 
 import numpy as np
+from spacy.attrs import IS_SPACE, LEMMA, ORTH, POS
 from spacy.language import Language
-from spacy.tokens import Doc, Token
+from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
 from thinc.api import Config, Model, Optimizer, set_dropout_rate
@@ -187,13 +188,17 @@ class BiRNNLemmatizer(BiRNNPipe):
         """
         docs = list(docs)
         self._check_ready()
+        longest = self.cfg["max_chars"]
         lemmas, tokens, limits = [], [], []
-        for i, token in enumerate(token for doc in docs for token in doc):
-            lemma = self._look_up(token)
-            if lemma is None and not token.is_space and len(token) <= self.cfg["max_chars"]:
-                tokens.append(i)
-                limits.append(_longest_lemma(token.text))
-            lemmas.append(lemma or token.text)
+        for doc in docs:
+            strings = doc.vocab.strings
+            for orth, pos, is_space in doc.to_array([ORTH, POS, IS_SPACE]).tolist():
+                text = strings[orth]
+                lemma = self._look_up(text, strings[pos])
+                if lemma is None and not is_space and len(text) <= longest:
+                    tokens.append(len(lemmas))
+                    limits.append(_longest_lemma(text))
+                lemmas.append(lemma or text)
         if tokens:
             decode = self.model.attrs["decode"]
             settings = {key: self.cfg[key] for key in ("beam_width", "threshold")}
@@ -204,9 +209,13 @@ class BiRNNLemmatizer(BiRNNPipe):
         rest = iter(lemmas)
         return [list(islice(rest, len(doc))) for doc in docs]
 
-    def _look_up(self, token: Token) -> Optional[str]:
-        entry = self.cfg["table"].get(token.text) if self.cfg["lookup"] else None
-        return entry.get(token.pos_) if isinstance(entry, dict) else entry
+    def _look_up(self, form: str, pos: str) -> Optional[str]:
+        """The lemma of the table, if it has one.
+
+        pos (str): The token's part of speech, such as "NOUN", or "".
+        """
+        entry = self.cfg["table"].get(form) if self.cfg["lookup"] else None
+        return entry.get(pos) if isinstance(entry, dict) else entry
 
     def set_annotations(self, docs: Iterable[Doc], lemmas: List[List[str]]) -> None:
         """Set the lemmas of a batch.
@@ -215,9 +224,13 @@ class BiRNNLemmatizer(BiRNNPipe):
         lemmas (List[List[str]]): The lemmas, as `predict` gives them.
         """
         for doc, doc_lemmas in zip(docs, lemmas):
-            for token, lemma in zip(doc, doc_lemmas):
-                if self.cfg["overwrite"] or token.lemma == 0:
-                    token.lemma_ = lemma
+            ids: Any = np.array(
+                [doc.vocab.strings.add(lemma) for lemma in doc_lemmas], dtype="uint64"
+            )
+            if not self.cfg["overwrite"]:
+                given = doc.to_array(LEMMA)
+                ids = np.where(given, given, ids)
+            doc.from_array([LEMMA], ids)
 
     def update(
         self,
@@ -259,7 +272,7 @@ class BiRNNLemmatizer(BiRNNPipe):
 
     def _forget_contradicted(self, examples: List[Example]) -> None:
         for token in (token for eg in examples for token in eg.reference if token.lemma):
-            known = self._look_up(token)
+            known = self._look_up(token.text, token.pos_)
             if known not in (None, token.lemma_) and self._can_learn(token.text, token.lemma_):
                 entry = self.cfg["table"][token.text]
                 if isinstance(entry, dict):
