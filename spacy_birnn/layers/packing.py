@@ -5,7 +5,7 @@ lengths of the sequences. There is no padding: a sequence of length 0 owns no ro
 inference on labels shares it, and must not import torch.
 """
 
-from typing import List, Optional, Tuple
+from typing import Iterable, List, Optional, Tuple, Union
 
 import numpy as np
 
@@ -77,6 +77,41 @@ class TimeMajor:
                 before = slice(bounds[t - 1] + i, bounds[t - 1] + j) if t else None
                 parts.append((slice(begin + i, begin + j), before))
         return parts
+
+
+class BothWays:
+    """The flat rows step by step, from both ends at once: each step lists the rows that stand at it
+    from the start of each sequence (see `TimeMajor`), and then those from the end.
+
+    lengths (np.ndarray): The length of each sequence, shape (sequences,), each >= 0; some above 0.
+
+    forward, backward (Union[slice, np.ndarray]): The places of each flat row in the order, that of
+        reading from the start and that of reading from the end.
+    sizes (List[int]): How many sequences are running at each step.
+    """
+
+    def __init__(self, lengths: np.ndarray):
+        self.forward: Union[slice, np.ndarray]
+        self.backward: Union[slice, np.ndarray]
+        if len(lengths) == 1:
+            # A text that comes alone
+            self.sizes = [1] * int(lengths[0])
+            self.forward, self.backward = slice(0, None, 2), slice(None, None, -2)
+            return
+        start, end = TimeMajor(lengths), TimeMajor(lengths, reverse=True)
+        self.sizes = start.sizes
+        # At each step, what stands before it, and what is read from the start, comes twice
+        size = np.repeat(self.sizes, self.sizes)
+        places = np.arange(len(size)) + np.repeat(np.cumsum(self.sizes), self.sizes) - size
+        self.forward, self.backward = places[start.places], (places + size)[end.places]
+
+    def steps(self, array: np.ndarray) -> Iterable[np.ndarray]:
+        """The places of each step in an array of shape (2 * sum(lengths), width): views of shape
+        (2, sequences, width)."""
+        if self.sizes[0] == self.sizes[-1]:
+            return array.reshape(len(self.sizes), 2, self.sizes[0], -1)
+        parts = np.split(array, 2 * np.cumsum(self.sizes)[:-1])
+        return [part.reshape(2, -1, array.shape[1]) for part in parts]
 
 
 def invert(rows: np.ndarray) -> np.ndarray:
