@@ -22,7 +22,7 @@ needs more than a fixed amount of memory beside arrays of the size of its scores
 import sys
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple, cast
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 import numpy as np
 
@@ -67,7 +67,7 @@ class SequenceScores:
             np.where(allowed, 0.0 if scores is None else scores, -np.inf)
             for scores, allowed in zip(own, legal)
         )
-        return replace(self, transitions=transitions, start=start, end=end)
+        return SequenceScores(self.emissions, self.lengths, transitions, start, end)
 
     @property
     def chain(self) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -79,12 +79,11 @@ class SequenceScores:
         Which labelling is the best stays as it is."""
         if temperature == 1.0:
             return self
-        tempered = replace(self, emissions=self.emissions / temperature)
-        if self.transitions is not None:
-            tempered.transitions, tempered.start, tempered.end = (
-                part / temperature for part in self.chain
-            )
-        return tempered
+        emissions = self.emissions / temperature
+        if self.transitions is None:
+            return SequenceScores(emissions, self.lengths)
+        chain = (part / temperature for part in self.chain)
+        return SequenceScores(emissions, self.lengths, *chain)
 
     def padded(self, n_labels: int) -> "SequenceScores":
         """The same scores, with more labels that score 0."""
@@ -325,19 +324,17 @@ def _read(
     of shape (2 * tokens, labels); and what that was divided by, shape (2 * tokens,). At every so
     many steps it is made to sum to 1."""
     reached, states, scale = np.empty_like(emit), np.empty_like(emit), np.ones(len(emit))
-    parts = [order.steps(array) for array in (reached, states, emit, scale[:, None])]
-    before: Any = None
-    for t, (into, now, own, divisor) in enumerate(zip(*parts)):
-        if before is None:
-            into[:] = factors.ends
-        else:
-            np.matmul(before[:, : now.shape[1]], factors.move, into)
-        np.multiply(into, own, now)
-        if t % every == every - 1:
-            total = np.add.reduce(now, axis=2, keepdims=True)
-            divisor[:] = total
-            now /= np.maximum(total, TINY)
-        before = now
+    into, now, own = (order.steps(array) for array in (reached, states, emit))
+    into[0][:], move = factors.ends, factors.move
+    np.multiply(into[0], own[0], out=now[0])
+    steps = zip(order.before(now), into[1:], now[1:], own[1:])
+    for t, (state_before, read, state, factor) in enumerate(steps, start=1):
+        np.matmul(state_before, move, out=read)
+        np.multiply(read, factor, out=state)
+        if t % every == 0:
+            total = np.add.reduce(state, axis=2, keepdims=True)
+            order.steps(scale[:, None])[t][:] = total
+            state /= np.maximum(total, TINY)
     return reached, states, scale
 
 

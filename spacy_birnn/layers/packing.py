@@ -105,13 +105,22 @@ class BothWays:
         places = np.arange(len(size)) + np.repeat(np.cumsum(self.sizes), self.sizes) - size
         self.forward, self.backward = places[start.places], (places + size)[end.places]
 
-    def steps(self, array: np.ndarray) -> Iterable[np.ndarray]:
+    def steps(self, array: np.ndarray) -> Union[np.ndarray, List[np.ndarray]]:
         """The places of each step in an array of shape (2 * sum(lengths), width): views of shape
         (2, sequences, width)."""
         if self.sizes[0] == self.sizes[-1]:
             return array.reshape(len(self.sizes), 2, self.sizes[0], -1)
         parts = np.split(array, 2 * np.cumsum(self.sizes)[:-1])
         return [part.reshape(2, -1, array.shape[1]) for part in parts]
+
+    def before(self, steps: Union[np.ndarray, List[np.ndarray]]) -> Iterable[np.ndarray]:
+        """For each step but the first, the rows of the step before that it continues (views).
+
+        steps: What `steps` returned.
+        """
+        if self.sizes[0] == self.sizes[-1]:
+            return steps
+        return (step[:, :size] for step, size in zip(steps, self.sizes[1:]))
 
 
 def invert(rows: np.ndarray) -> np.ndarray:

@@ -75,9 +75,10 @@ def boundaries(docs: List[Doc]) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which tokens are white space, which begin a sentence but not a document, and of which
     something is said of their entity already: bool, shape (tokens of all documents,)."""
     attributes = [IS_SPACE, SENT_START, ENT_IOB]
-    space, sent_start, iob = np.concatenate([doc.to_array(attributes) for doc in docs]).T
-    continues = sent_start == 1
-    if continues.any():
-        lengths = np.array([len(doc) for doc in docs])
-        continues[(np.cumsum(lengths) - lengths)[lengths > 0]] = False
+    facts = np.concatenate([doc.to_array(attributes) for doc in docs])
+    if not facts.any():
+        return (np.zeros(len(facts), dtype=bool),) * 3
+    space, sent_start, iob = facts.T
+    lengths, continues = np.array([len(doc) for doc in docs]), sent_start == 1
+    continues[(np.cumsum(lengths) - lengths)[lengths > 0]] = False
     return space == 1, continues, iob > 0

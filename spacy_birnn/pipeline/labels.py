@@ -58,6 +58,11 @@ class Scheme:
         """The tags that a span's first token can have, shape (tags,)."""
         return np.array(self.tags_with("BU"), dtype="int64")
 
+    @cached_property
+    def opened(self) -> np.ndarray:
+        """The label of each of these."""
+        return (self.opening - 1) // len(self.prefixes)
+
     def legal(self) -> Legal:
         """Which tag may follow which, begin a sequence and end it."""
         return _legal(self.name, self.n_labels)

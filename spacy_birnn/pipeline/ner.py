@@ -352,10 +352,9 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         which may overlap, the most probable first."""
         scheme = self.scheme
         # An entity is at most as probable as its first tag: few tokens are worth a look
-        opened = (scheme.opening - 1) // len(scheme.prefixes)
-        probable = posterior.marginals[:, scheme.opening] >= thresholds[opened]
+        probable = posterior.marginals[:, scheme.opening] >= thresholds[scheme.opened]
         rows, places = np.nonzero(probable)
-        begun = {*zip(rows.tolist(), opened[places].tolist())}
+        begun = {*zip(rows.tolist(), scheme.opened[places].tolist())}
         openings = [EntitySpan(row, row + 1, label) for row, label in begun]
         return [
             sequence.candidates(own, thresholds) if own else []
@@ -518,12 +517,16 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         """All entities of a document in order, each with its probability if that is known. What was
         given stands with its own id and certainty, also if the model has its label."""
         spans, scores = entities
-        labels = self.labels
-        given = {(ent.start, ent.end): ent for ent in doc.ents}
+        before = doc.ents
+        if not spans and not before:
+            return []
+        labels, given = self.labels, {(ent.start, ent.end): ent for ent in before}
         found: List[Tuple[Span, Optional[float]]] = [
             (Span(doc, span.start, span.end, labels[span.label]), score)
             for span, score in zip(spans, [None] * len(spans) if scores is None else scores)
             if (span.start, span.end) not in given
         ]
-        found += [(ent, get_confidence(ent)) for ent in given.values()]
-        return sorted(found, key=lambda pair: pair[0].start)
+        if before:
+            found += [(ent, get_confidence(ent)) for ent in before]
+            found.sort(key=lambda pair: pair[0].start)
+        return found

@@ -1,5 +1,6 @@
 """What the components that label tokens share."""
 
+from itertools import islice
 from typing import Any, Dict, Iterable, List, Optional, Set, Tuple
 
 import numpy as np
@@ -91,8 +92,8 @@ class SequenceLabeller(BiRNNPipe):
 
     def decode(self, docs: List[Doc], scores: SequenceScores) -> List[Any]:
         """What `set_annotations` takes for each document: here the tag of each token."""
-        tags = crf.viterbi(scores, self.allowed_mask(docs))
-        return np.split(tags, np.cumsum(scores.lengths)[:-1])
+        tags = iter(crf.viterbi(scores, self.allowed_mask(docs)).tolist())
+        return [list(islice(tags, length)) for length in scores.lengths.tolist()]
 
     def predict(self, docs: Iterable[Doc]) -> List[Any]:
         """Predict the tags of a batch, without modifying the documents.
