@@ -74,11 +74,11 @@ def _same_tokens(eg: Example) -> bool:
 def boundaries(docs: List[Doc]) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which tokens are white space, which begin a sentence but not a document, and of which
     something is said of their entity already: bool, shape (tokens of all documents,)."""
-    attributes = [IS_SPACE, SENT_START, ENT_IOB]
-    facts = np.concatenate([doc.to_array(attributes) for doc in docs])
+    arrays = [doc.to_array([IS_SPACE, SENT_START, ENT_IOB]) for doc in docs]
+    for array in arrays:
+        array[:1, 1] = 0
+    facts = np.concatenate(arrays)
     if not facts.any():
         return (np.zeros(len(facts), dtype=bool),) * 3
     space, sent_start, iob = facts.T
-    lengths, continues = np.array([len(doc) for doc in docs]), sent_start == 1
-    continues[(np.cumsum(lengths) - lengths)[lengths > 0]] = False
-    return space == 1, continues, iob > 0
+    return space == 1, sent_start == 1, iob > 0

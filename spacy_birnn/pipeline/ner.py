@@ -10,6 +10,7 @@ from typing import (
     List,
     NamedTuple,
     Optional,
+    Sequence,
     Set,
     Tuple,
     Union,
@@ -444,9 +445,9 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             values = [certain if value is None else value for _, value in found]
             set_confidence(doc, ents, values)
 
-    def read_tags(self, doc: Doc, tags: np.ndarray) -> List[Span]:
+    def read_tags(self, doc: Doc, tags: Sequence[int]) -> List[Span]:
         """The entities that `set_annotations` would set."""
-        found = self._with_given(doc, Entities(self.scheme.decode(tags), None))
+        found = self._with_given(doc, Entities(self.scheme.decode(np.asarray(tags)), None))
         return [ent for ent, _ in found]
 
     def span_probabilities(self, doc: Doc, spans: Iterable[Span]) -> List[float]:

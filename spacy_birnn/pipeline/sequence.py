@@ -1,7 +1,7 @@
 """What the components that label tokens share."""
 
 from itertools import islice
-from typing import Any, Dict, Iterable, List, Optional, Set, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 from spacy.tokens import Doc
@@ -86,8 +86,8 @@ class SequenceLabeller(BiRNNPipe):
         """
         return None
 
-    def read_tags(self, doc: Doc, tags: np.ndarray) -> List[Any]:
-        """What a possible sequence of tags, int, shape (tokens,), says of a document."""
+    def read_tags(self, doc: Doc, tags: Sequence[int]) -> List[Any]:
+        """What a possible sequence of tags, one for each token, says of a document."""
         raise NotImplementedError  # pragma: no cover
 
     def decode(self, docs: List[Doc], scores: SequenceScores) -> List[Any]:
@@ -267,10 +267,10 @@ class SequenceLabeller(BiRNNPipe):
 class TokenLabeller(SequenceLabeller):
     """A `SequenceLabeller` whose tags are its labels. Among several base classes it comes first."""
 
-    def read_tags(self, doc: Doc, tags: np.ndarray) -> List[str]:
+    def read_tags(self, doc: Doc, tags: Sequence[int]) -> List[str]:
         """The label of each token."""
         labels = self.labels
-        return [labels[tag] for tag in tags.tolist()]
+        return [labels[tag] for tag in tags]
 
     def label_probabilities(self, docs: Iterable[Doc]) -> List[np.ndarray]:
         """The probability of each label at each token, without modifying the documents.
