@@ -324,7 +324,7 @@ def _read(
     of shape (2 * tokens, labels); and what that was divided by, shape (2 * tokens,). At every so
     many steps it is made to sum to 1."""
     reached, states, scale = np.empty_like(emit), np.empty_like(emit), np.ones(len(emit))
-    into, now, own = (order.steps(array) for array in (reached, states, emit))
+    into, now, own, scales = map(order.steps, (reached, states, emit, scale[:, None]))
     into[0][:], move = factors.ends, factors.move
     np.multiply(into[0], own[0], out=now[0])
     steps = zip(order.before(now), into[1:], now[1:], own[1:])
@@ -333,7 +333,7 @@ def _read(
         np.multiply(read, factor, out=state)
         if t % every == 0:
             total = np.add.reduce(state, axis=2, keepdims=True)
-            order.steps(scale[:, None])[t][:] = total
+            scales[t][:] = total
             state /= np.maximum(total, TINY)
     return reached, states, scale
 

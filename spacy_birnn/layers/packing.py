@@ -5,6 +5,7 @@ lengths of the sequences. There is no padding: a sequence of length 0 owns no ro
 inference on labels shares it, and must not import torch.
 """
 
+from itertools import accumulate
 from typing import Iterable, List, Optional, Tuple, Union
 
 import numpy as np
@@ -98,20 +99,27 @@ class BothWays:
             self.sizes = [1] * int(lengths[0])
             self.forward, self.backward = slice(0, None, 2), slice(None, None, -2)
             return
-        start, end = TimeMajor(lengths), TimeMajor(lengths, reverse=True)
-        self.sizes = start.sizes
+        order = TimeMajor(lengths)
+        self.sizes = order.sizes
         # At each step, what stands before it, and what is read from the start, comes twice
         size = np.repeat(self.sizes, self.sizes)
         places = np.arange(len(size)) + np.repeat(np.cumsum(self.sizes), self.sizes) - size
-        self.forward, self.backward = places[start.places], (places + size)[end.places]
+        # The row that is as far from the end of its sequence as a row is from the start
+        mirror = np.repeat(2 * np.cumsum(lengths) - lengths - 1, lengths) - np.arange(len(size))
+        self.forward = places[order.places]
+        self.backward = (places + size)[order.places[mirror]]
 
     def steps(self, array: np.ndarray) -> Union[np.ndarray, List[np.ndarray]]:
         """The places of each step in an array of shape (2 * sum(lengths), width): views of shape
         (2, sequences, width)."""
+        width = array.shape[1]
         if self.sizes[0] == self.sizes[-1]:
-            return array.reshape(len(self.sizes), 2, self.sizes[0], -1)
-        parts = np.split(array, 2 * np.cumsum(self.sizes)[:-1])
-        return [part.reshape(2, -1, array.shape[1]) for part in parts]
+            return array.reshape(len(self.sizes), 2, self.sizes[0], width)
+        ends = accumulate(self.sizes)
+        return [
+            array[2 * (end - size) : 2 * end].reshape(2, size, width)
+            for end, size in zip(ends, self.sizes)
+        ]
 
     def before(self, steps: Union[np.ndarray, List[np.ndarray]]) -> Iterable[np.ndarray]:
         """For each step but the first, the rows of the step before that it continues (views).
