@@ -21,17 +21,22 @@ needs more than a fixed amount of memory beside arrays of the size of its scores
 
 import sys
 from dataclasses import dataclass, replace
-from typing import List, NamedTuple, Optional, Sequence, Tuple, cast
+from functools import cached_property, lru_cache
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 import numpy as np
 
-from .layers.packing import TimeMajor
+from .layers.packing import BothWays, TimeMajor
 
 # The least logarithm of a factor that the recursions in probability space may meet, and of a
 # normalised variable: float64 holds the product of two, and many times that
 LEAST = -340.0
 # Divides a sum that may be 0; any other is far above it
 TINY = 1e-300
+# The least factor as it is
+SAFE = float(np.exp(LEAST))
+# The steps between two normalisations: enough for scores of most models, and enough for any
+SCALE_EVERY = (32, 1)
 # Numbers that are worked on together where each token and pair of labels has one: few enough to
 # stay in a processor's cache
 BLOCK = 2**16
@@ -62,7 +67,7 @@ class SequenceScores:
             np.where(allowed, 0.0 if scores is None else scores, -np.inf)
             for scores, allowed in zip(own, legal)
         )
-        return replace(self, transitions=transitions, start=start, end=end)
+        return SequenceScores(self.emissions, self.lengths, transitions, start, end)
 
     @property
     def chain(self) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -74,12 +79,11 @@ class SequenceScores:
         Which labelling is the best stays as it is."""
         if temperature == 1.0:
             return self
-        tempered = replace(self, emissions=self.emissions / temperature)
-        if self.transitions is not None:
-            tempered.transitions, tempered.start, tempered.end = (
-                part / temperature for part in self.chain
-            )
-        return tempered
+        emissions = self.emissions / temperature
+        if self.transitions is None:
+            return SequenceScores(emissions, self.lengths)
+        chain = (part / temperature for part in self.chain)
+        return SequenceScores(emissions, self.lengths, *chain)
 
     def padded(self, n_labels: int) -> "SequenceScores":
         """The same scores, with more labels that score 0."""
@@ -108,37 +112,84 @@ class Legal(NamedTuple):
 class Posterior:
     """The distribution over labellings, given scores and a mask.
 
-    log_z (np.ndarray): Logarithm of the partition function, shape (sequences,); -inf where no
-        labelling is allowed, 0 for an empty sequence.
     marginals (np.ndarray): Probability of each label at each token, shape (tokens, labels); 0
         throughout a sequence that allows no labelling.
+    log_z_of (Callable[[], np.ndarray]): Computes `log_z`, which few ask for.
     chain (Optional[Chain]): What only dependent labels have.
     """
 
-    log_z: np.ndarray
     marginals: np.ndarray
+    log_z_of: Callable[[], np.ndarray]
     chain: Optional["Chain"] = None
+
+    @cached_property
+    def log_z(self) -> np.ndarray:
+        """Logarithm of the partition function, shape (sequences,); -inf where no labelling is
+        allowed, 0 for an empty sequence."""
+        return self.log_z_of()
+
+    def span(self, start: int, labels: Sequence[int]) -> float:
+        """The exact probability that the tokens from a row on all carry the given labels, at least
+        one, over all labellings of the rest. Only of dependent labels."""
+        probability = self.marginals[start, labels[0]]
+        for row, (before, label) in enumerate(zip(labels, labels[1:]), start=start + 1):
+            if not probability:
+                break
+            probability *= cast(Chain, self.chain).after(row, before)[label]
+        return min(1.0, float(probability))
 
 
 @dataclass
 class Chain:
-    """Expected counts over the batch, for the gradient, and the recursion's variables, for spans.
+    """The variables of forward-backward: as they are, or their logarithms.
 
-    transitions (np.ndarray): Expected number of each transition, shape (labels, labels).
-    start (np.ndarray): Expected number of each label at a first token, shape (labels,).
-    end (np.ndarray): Expected number of each label at a last token, shape (labels,).
-    alpha, beta, emit (np.ndarray): Logarithms, shape (tokens, labels), such that alpha + beta are
-        those of the marginals and exp(alpha[t + 1]) = exp(alpha[t]) @ exp(move) * exp(emit[t + 1]).
-    move (np.ndarray): The scores of the transitions, shape (labels, labels).
+    lengths (np.ndarray): Tokens of each sequence, shape (sequences,).
+    marginals (np.ndarray): As in `Posterior`.
+    move (np.ndarray): The factors of the transitions, shape (labels, labels).
+    alpha, beta, behind (np.ndarray): Shape (tokens, labels), such that alpha * beta are the
+        marginals, beta[t] = move @ behind[t + 1], and behind[t] is proportional to beta[t] times
+        the factors of the emissions.
+    is_log (bool): Whether the last four are logarithms.
     """
 
-    transitions: np.ndarray
-    start: np.ndarray
-    end: np.ndarray
+    lengths: np.ndarray
+    marginals: np.ndarray
+    move: np.ndarray
     alpha: np.ndarray
     beta: np.ndarray
-    emit: np.ndarray
-    move: np.ndarray
+    behind: np.ndarray
+    is_log: bool = False
+
+    def after(self, row: int, before: int) -> np.ndarray:
+        """The probability of each label at a token that is not the first of its sequence, shape
+        (labels,), given that of the token before, which must be possible there."""
+        move, behind, beta = self.move[before], self.behind[row], self.beta[row - 1, before]
+        return np.exp(move + behind - beta) if self.is_log else move * behind / beta
+
+    @cached_property
+    def transitions(self) -> np.ndarray:
+        """Expected number of each transition over the batch, shape (labels, labels)."""
+        is_before = np.ones(len(self.marginals), dtype=bool)
+        is_before[_last_rows(self.lengths)] = False
+        rows = np.flatnonzero(is_before)
+        if not self.is_log:
+            return self.move * (self.alpha[rows].T @ self.behind[rows + 1])
+        total, size = np.zeros_like(self.move), _block(self.move.size)
+        for i in range(0, len(rows), size):
+            part = rows[i : i + size]
+            pairs = self.alpha[part, :, None] + self.move + self.behind[part + 1][:, None]
+            total += np.exp(pairs).sum(axis=0)
+        return total
+
+    @property
+    def start(self) -> np.ndarray:
+        """Expected number of each label at a first token, shape (labels,)."""
+        return self.marginals[_first_rows(self.lengths)].sum(axis=0)
+
+    @property
+    def end(self) -> np.ndarray:
+        """Expected number of each label at a last token, shape (labels,)."""
+        return self.marginals[_last_rows(self.lengths)].sum(axis=0)
 
 
 class KBest(NamedTuple):
@@ -152,63 +203,23 @@ class KBest(NamedTuple):
     log_probs: np.ndarray
 
 
-class LabelledSpan(NamedTuple):
-    """A stretch of tokens that all carry given labels.
-
-    start (int): Row of its first token in the batch.
-    labels (Sequence[int]): The label of each of its tokens, at least one.
-    then (Optional[np.ndarray]): Labels that the token after it may carry, bool, shape (labels,).
-        None: any label, or no token follows in the sequence.
-    """
-
-    start: int
-    labels: Sequence[int]
-    then: Optional[np.ndarray] = None
-
-
-class Prefix(NamedTuple):
-    """The tokens of a span that have been read, from the left.
-
-    end (int): Row after the last of them in the batch; where the span starts if there is none.
-    label (Optional[int]): The label of the last.
-    weight (float): alpha of the first label and the moves since, as a logarithm.
-    """
-
-    end: int
-    label: Optional[int] = None
-    weight: float = 0.0
-
-
 def posterior(scores: SequenceScores, allowed: Optional[np.ndarray] = None) -> Posterior:
     """Forward-backward.
 
     scores (SequenceScores): The scores of the batch.
     allowed (Optional[np.ndarray]): Labels that each token may take, bool, shape (tokens, labels).
         None: any.
-    RETURNS (Posterior): log Z, marginals and expected counts.
+    RETURNS (Posterior): Marginals, log Z, expected counts and the probabilities of spans.
     """
     if scores.transitions is None:
         return _independent(scores, allowed)
     emissions = scores.emissions.astype("float64")
     if allowed is not None:
         emissions[~allowed] = -np.inf
-    shift = _finite(emissions.max(axis=1, keepdims=True, initial=-np.inf))
-    order = TimeMajor(scores.lengths)
-    emissions = (emissions - shift)[order.rows]
-    found = _scaled(scores, emissions, order) or _logarithmic(scores, emissions, order)
-
-    log_z = _sum(scores.lengths, found.scale[order.places] + shift[:, 0])
-    log_z[order.sequences] += found.finish
-    chain = Chain(
-        transitions=found.transitions,
-        start=found.marginals[order.first].sum(axis=0),
-        end=found.marginals[order.last].sum(axis=0),
-        alpha=found.alpha[order.places],
-        beta=found.beta[order.places],
-        emit=(emissions - _finite(found.scale)[:, None])[order.places],
-        move=scores.chain[0].astype("float64"),
-    )
-    return Posterior(log_z, found.marginals[order.places], chain)
+    # Finite also where no label is allowed
+    shift = emissions.max(axis=1, initial=-sys.float_info.max)
+    emissions -= shift[:, None]
+    return _scaled(scores, emissions, shift) or _logarithmic(scores, emissions, shift)
 
 
 def _independent(scores: SequenceScores, allowed: Optional[np.ndarray]) -> Posterior:
@@ -222,101 +233,115 @@ def _independent(scores: SequenceScores, allowed: Optional[np.ndarray]) -> Poste
     np.exp(marginals, out=marginals)
     total = marginals.sum(axis=1, keepdims=True)
     marginals /= _positive(total)
-    with np.errstate(divide="ignore"):
-        log_z = _sum(scores.lengths, (np.log(total) + shift)[:, 0])
-    impossible = np.isinf(log_z)
-    if impossible.any():
+    if not total.all():
+        impossible = _sum(scores.lengths, total[:, 0] == 0) > 0
         marginals[_rows_of(scores.lengths, impossible)] = 0.0
-    return Posterior(log_z, marginals)
+
+    def log_z() -> np.ndarray:
+        with np.errstate(divide="ignore"):
+            return _sum(scores.lengths, (np.log(total) + shift)[:, 0])
+
+    return Posterior(marginals, log_z)
 
 
-class _Recursion(NamedTuple):
-    """The variables of forward-backward, as logarithms, in time-major order.
+class _Factors(NamedTuple):
+    """The exponentials of the scores of a chain, the largest of each array 1; for reading from the
+    start and, second, from the end.
 
-    alpha, beta (np.ndarray): Shape (tokens, labels); see `Chain`. Where no labelling is allowed,
-        all of beta is -inf.
-    marginals (np.ndarray): Shape (tokens, labels).
-    scale (np.ndarray): What alpha was divided by at each token, shape (tokens,).
-    finish (np.ndarray): What is left of Z at the last tokens, shape (sequences with tokens,).
-    transitions (np.ndarray): Expected number of each transition, shape (labels, labels).
+    move (np.ndarray): Shape (2, labels, labels).
+    ends (np.ndarray): Where reading begins, shape (2, 1, labels).
+    shifts (Tuple[float, float, float]): What was the largest of the transitions, start and end.
+    spread (float): The sum of the differences of their largest and least finite scores.
     """
 
-    alpha: np.ndarray
-    beta: np.ndarray
-    marginals: np.ndarray
-    scale: np.ndarray
-    finish: np.ndarray
-    transitions: np.ndarray
+    move: np.ndarray
+    ends: np.ndarray
+    shifts: Tuple[float, ...]
+    spread: float
+
+
+def _factors(scores: SequenceScores) -> _Factors:
+    parts = np.concatenate([part.ravel() for part in scores.chain])
+    return _factors_of(parts.astype("float64").tobytes(), len(scores.chain[1]))
+
+
+@lru_cache(maxsize=16)
+def _factors_of(parts: bytes, n: int) -> _Factors:
+    """From batch to batch they are the same: they are remembered by what the scores are, so that
+    nobody need say that they changed."""
+    flat = np.frombuffer(parts)
+    chain = flat[: n * n].reshape(n, n), flat[n * n : -n], flat[-n:]
+    shifts = tuple(max(float(part.max()), -sys.float_info.max) for part in chain)
+    move, start, end = (np.exp(part - largest) for part, largest in zip(chain, shifts))
+    spread = sum(_spread(part) for part in chain)
+    both = np.stack([move, move.T]), np.stack([start, end])[:, None]
+    return _Factors(*both, shifts, spread)
 
 
 def _scaled(
-    scores: SequenceScores, emissions: np.ndarray, order: TimeMajor
-) -> Optional[_Recursion]:
+    scores: SequenceScores, emissions: np.ndarray, shift: np.ndarray
+) -> Optional[Posterior]:
     """Forward-backward in probability space. None where something might have become 0 that is not.
 
-    emissions (np.ndarray): In time-major order; the largest of each token is 0.
+    emissions (np.ndarray): The largest of each token is 0.
+    shift (np.ndarray): What it was before.
     """
-    spread = max(_spread(part) for part in scores.chain) + _spread(emissions)
-    if spread > -LEAST:
+    factors = _factors(scores)
+    least = emissions.min(initial=0.0, where=emissions > -np.inf)
+    if not len(emissions) or factors.spread - least > -LEAST:
         return None
-    shifts = [max(float(part.max()), -sys.float_info.max) for part in scores.chain]
-    move, start, end = (
-        np.exp(part.astype("float64") - largest) for part, largest in zip(scores.chain, shifts)
-    )
-    # Backward is forward in the order of a sequence from its end. What stands at a place there
-    # stands here at the one that it has in `mirror`
-    mirror = TimeMajor(scores.lengths, reverse=True).places[order.rows]
-    emit, steps = np.exp(emissions), order.steps()
-    # In so many steps what is most probable becomes no less than the root of exp(LEAST)
-    every = max(1, int(-LEAST / 2 / max(spread, 1.0)))
-    alpha, scale = _read(emit, start, move, steps, every)
-    behind, _ = _read(emit[mirror], end, move.T, steps, every)
-    # Each factor is at least exp(LEAST): what became 0 was too small for that at the step before
-    if any(part.min(initial=1.0, where=part > 0) < np.exp(LEAST) for part in (alpha, behind)):
+    order = BothWays(scores.lengths)
+    emit = np.empty((2 * len(emissions), emissions.shape[1]))
+    emit[order.forward] = emit[order.backward] = np.exp(emissions)
+    for every in SCALE_EVERY:
+        reached, states, scale = _read(emit, factors, order, every)
+        alpha, beta = states[order.forward], reached[order.backward]
+        total = np.einsum("ij,ij->i", alpha, beta)
+        # Each factor is at least exp(LEAST): what became 0 was too small for that at the step
+        # before. The total is 0 also where no labelling is allowed
+        lost = np.count_nonzero((states < SAFE) & (states > 0))
+        if not lost and total.min() >= SAFE**2:
+            break
+    else:
         return None
-    beta = np.empty_like(behind)
-    beta[order.first] = end
-    beta[order.follow] = behind[order.before] @ move.T
-    beta, behind = beta[mirror], behind[mirror]
+    alpha /= total[:, None]
     marginals = alpha * beta
-    total = np.add.reduce(marginals, axis=1, keepdims=True)
-    # Also where no labelling is allowed
-    if total.min(initial=1.0) < np.exp(2 * LEAST):
-        return None
-    transitions = move * ((alpha / total)[order.before].T @ behind[order.follow])
-    marginals /= total
-    beta /= total
-    with np.errstate(divide="ignore"):
-        alpha, beta, scale, finish = map(np.log, (alpha, beta, scale, total[order.last, 0]))
-    scale[order.first] += shifts[1]
-    scale[order.follow] += shifts[0]
-    return _Recursion(alpha, beta, marginals, scale, finish + shifts[2], transitions)
+
+    def log_z() -> np.ndarray:
+        last, (move, start, end) = _last_rows(scores.lengths), factors.shifts
+        parts = np.log(scale[order.forward]) + shift
+        parts[last] += np.log(total[last]) + start + end
+        return _sum(scores.lengths, parts) + np.maximum(scores.lengths - 1, 0) * move
+
+    chain = Chain(scores.lengths, marginals, factors.move[0], alpha, beta, states[order.backward])
+    return Posterior(marginals, log_z, chain)
 
 
 def _read(
-    emit: np.ndarray,
-    start: np.ndarray,
-    move: np.ndarray,
-    steps: List[Tuple[slice, Optional[slice]]],
-    every: int,
-) -> Tuple[np.ndarray, np.ndarray]:
-    """One direction: what each token and those read before it say of its label, shape (tokens,
-    labels), and what that was divided by, shape (tokens,). At every so many steps it is made to sum
-    to 1."""
-    states, scale = [emit[:0]], np.ones(len(emit))
-    for t, (now, before) in enumerate(steps):
-        factors = emit[now]
-        state = factors * (start if before is None else states[-1][: len(factors)] @ move)
+    emit: np.ndarray, factors: _Factors, order: BothWays, every: int
+) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the tokens read before each one say of its label; the same with its own emissions, both
+    of shape (2 * tokens, labels); and what that was divided by, shape (2 * tokens,). At every so
+    many steps it is made to sum to 1."""
+    reached, states, scale = np.empty_like(emit), np.empty_like(emit), np.ones(len(emit))
+    into, now, own, scales = map(order.steps, (reached, states, emit, scale[:, None]))
+    into[0][:], move = factors.ends, factors.move
+    np.multiply(into[0], own[0], out=now[0])
+    steps = zip(order.before(now), into[1:], now[1:], own[1:])
+    for t, (state_before, read, state, factor) in enumerate(steps, start=1):
+        np.matmul(state_before, move, out=read)
+        np.multiply(read, factor, out=state)
         if t % every == 0:
-            total = np.add.reduce(state, axis=1)
-            scale[now] = total
-            state /= np.maximum(total, TINY)[:, None]
-        states.append(state)
-    return np.concatenate(states), scale
+            total = np.add.reduce(state, axis=2, keepdims=True)
+            scales[t][:] = total
+            state /= np.maximum(total, TINY)
+    return reached, states, scale
 
 
-def _logarithmic(scores: SequenceScores, emissions: np.ndarray, order: TimeMajor) -> _Recursion:
+def _logarithmic(scores: SequenceScores, emissions: np.ndarray, shift: np.ndarray) -> Posterior:
     """The same in log space."""
+    order = TimeMajor(scores.lengths)
+    emissions = emissions[order.rows]
     move, start, end = (part.astype("float64") for part in scores.chain)
     steps = order.steps(_block(emissions.shape[1] ** 2))
     alpha, scale = np.empty_like(emissions), np.empty((len(emissions), 1))
@@ -328,16 +353,18 @@ def _logarithmic(scores: SequenceScores, emissions: np.ndarray, order: TimeMajor
         alpha[now] = state - _finite(scale[now])
     finish = _log_sum(alpha[order.last] + end, axis=1)[:, None]
 
-    emit = emissions - _finite(scale)
-    beta, transitions = np.empty_like(emissions), np.zeros_like(move)
+    behind = emissions - _finite(scale)
+    beta = np.empty_like(emissions)
     beta[order.last] = np.where(finish > -np.inf, end - _finite(finish), -np.inf)
     for now, before in reversed(steps):
+        behind[now] += beta[now]
         if before is not None:
-            on = move + (emit[now] + beta[now])[:, None]
-            beta[before] = _log_sum(on, axis=2)
-            transitions += np.exp(alpha[before, :, None] + on).sum(axis=0)
+            beta[before] = _log_sum(move + behind[now][:, None], axis=2)
+    scale[order.last] += finish
+    alpha, beta, behind, scale = (part[order.places] for part in (alpha, beta, behind, scale))
     marginals = np.exp(alpha + beta)
-    return _Recursion(alpha, beta, marginals, scale[:, 0], finish[:, 0], transitions)
+    chain = Chain(scores.lengths, marginals, move, alpha, beta, behind, is_log=True)
+    return Posterior(marginals, lambda: _sum(scores.lengths, scale[:, 0] + shift), chain)
 
 
 def viterbi(
@@ -368,20 +395,25 @@ def viterbi(
         emissions = np.where(allowed, emissions, -np.inf)
     if scores.transitions is None or not len(emissions):
         return emissions.argmax(axis=1)
-    order = TimeMajor(scores.lengths)
+    order, n_labels = TimeMajor(scores.lengths), emissions.shape[1]
     best = emissions[order.rows].astype("float64")
     best[order.first] += scores.start
-    move = scores.transitions.astype("float64")
-    for now, before in order.steps(_block(move.size)):
+    into = np.ascontiguousarray(scores.transitions.T, dtype="float64")
+    # The label before, on the best path to each label
+    came = np.empty(best.shape, dtype="int64")
+    steps, most = order.steps(_block(into.size)), len(order.sequences)
+    places = np.arange(0, most * into.size, n_labels).reshape(most, n_labels)
+    for now, before in steps:
         if before is not None:
-            # (sequences, label before, label)
-            best[now] += (best[before, :, None] + move).max(axis=1)
+            # (sequences, label, label before)
+            paths = best[before, None] + into
+            came[now] = paths.argmax(axis=2)
+            best[now] += paths.take(came[now] + places[: len(paths)])
     best[order.last] += scores.end
     labels = best.argmax(axis=1)  # right at the last tokens; the others are those that led there
-    into = np.ascontiguousarray(move.T)
-    for now, before in reversed(order.steps()):
+    for now, before in reversed(steps):
         if before is not None:
-            labels[before] = (best[before] + into[labels[now]]).argmax(axis=1)
+            labels[before] = came.take(labels[now] + n_labels * np.arange(now.start, now.stop))
     return labels[order.places]
 
 
@@ -528,39 +560,6 @@ def divergence(
     return float(value), _difference(scores, mine, theirs)
 
 
-def span_marginal(chain: Chain, span: LabelledSpan) -> float:
-    """The exact probability that all tokens of a span carry the given labels, over all labellings
-    of the rest: alpha of its first label, the moves inside, beta of its last.
-
-    chain (Chain): From `posterior`.
-    span (LabelledSpan): The span.
-    RETURNS (float): Between 0 and 1.
-    """
-    prefix = Prefix(span.start)
-    for label in span.labels:
-        prefix = extend(chain, prefix, label)
-    return prefix_marginal(chain, prefix, span.then)
-
-
-def extend(chain: Chain, prefix: Prefix, label: int) -> Prefix:
-    """The same span with the next token, which carries the given label."""
-    row = prefix.end
-    if prefix.label is None:
-        return Prefix(row + 1, label, chain.alpha[row, label])
-    step = chain.move[prefix.label, label] + chain.emit[row, label]
-    return Prefix(row + 1, label, prefix.weight + step)
-
-
-def prefix_marginal(chain: Chain, prefix: Prefix, then: Optional[np.ndarray] = None) -> float:
-    """`span_marginal` of the tokens that have been read. For `then` see `LabelledSpan`."""
-    end, last, weight = prefix
-    if then is None:
-        rest = chain.beta[end - 1, last]
-    else:
-        rest = _log_sum((chain.move[last] + chain.emit[end] + chain.beta[end])[then], axis=0)
-    return min(1.0, float(np.exp(weight + rest)))
-
-
 def _spread(part: np.ndarray) -> float:
     """The difference of the largest and the least finite score."""
     finite = part[part > -np.inf]
@@ -607,6 +606,14 @@ def _log_sum(values: np.ndarray, axis: int) -> np.ndarray:
     shift = _finite(values.max(axis=axis, keepdims=True, initial=-np.inf))
     with np.errstate(divide="ignore"):
         return np.log(np.exp(values - shift).sum(axis=axis)) + np.squeeze(shift, axis)
+
+
+def _first_rows(lengths: np.ndarray) -> np.ndarray:
+    return (np.cumsum(lengths) - lengths)[lengths > 0]
+
+
+def _last_rows(lengths: np.ndarray) -> np.ndarray:
+    return (np.cumsum(lengths) - 1)[lengths > 0]
 
 
 def _rows_of(lengths: np.ndarray, chosen: np.ndarray) -> np.ndarray:

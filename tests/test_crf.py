@@ -10,8 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spacy_birnn import crf
-from spacy_birnn.crf import LabelledSpan, Legal, SequenceScores
-from spacy_birnn.layers.packing import TimeMajor
+from spacy_birnn.crf import Legal, SequenceScores
 from spacy_birnn.pipeline.labels import EntitySpan, Scheme
 
 PARTS = ("emissions", "transitions", "start", "end")
@@ -146,16 +145,16 @@ def test_probability_space_gives_what_log_space_gives(lengths, scale):
     rng = np.random.default_rng(0)
     scheme = Scheme("BILUO", 3)
     scores = make_scores(rng, scheme.n_tags, lengths, scale=scale).constrained(scheme.legal())
-    order = TimeMajor(scores.lengths)
-    emissions = scores.emissions - scores.emissions.max(axis=1, keepdims=True)
-    found = crf._scaled(scores, emissions[order.rows], order)
-    expected = crf._logarithmic(scores, emissions[order.rows], order)
-    for name in ("marginals", "transitions"):
-        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-9)
-    np.testing.assert_allclose(np.exp(found.alpha + found.beta), expected.marginals, atol=1e-9)
-    # At which steps alpha is divided differs, what it is divided by in all does not
-    log_z = [part.scale.sum() + part.finish.sum() for part in (found, expected)]
-    assert log_z[0] == pytest.approx(log_z[1])
+    shift = scores.emissions.max(axis=1)
+    parts = scores, scores.emissions - shift[:, None], shift
+    found, expected = crf._scaled(*parts), crf._logarithmic(*parts)
+    np.testing.assert_allclose(found.log_z, expected.log_z)
+    np.testing.assert_allclose(found.marginals, expected.marginals, atol=1e-9)
+    np.testing.assert_allclose(found.chain.transitions, expected.chain.transitions, atol=1e-9)
+    rows = [row for row in range(sum(lengths)) if row not in np.cumsum([0, *lengths])]
+    for row, before in zip(rows, found.marginals.argmax(axis=1)[np.array(rows) - 1]):
+        after = expected.chain.after(row, before)
+        np.testing.assert_allclose(found.chain.after(row, before), after, atol=1e-9)
 
 
 @pytest.mark.parametrize("chained", [True, False])
@@ -283,13 +282,12 @@ def test_span_marginals_are_those_of_enumeration(name, n_labels, seed, masked, s
         log_z = np.logaddexp.reduce([score for _, score in paths])
         for start, end in product(range(length), range(1, length + 1)):
             for label in range(n_labels) if start < end else ():
-                span = EntitySpan(start, end, label)
-                then = scheme.after(label) if end < length else None
-                spans.append(LabelledSpan(first + start, scheme.encode(span), then))
-                having = [s for path, s in paths if span in scheme.decode(np.array(path))]
+                tags = scheme.encode(EntitySpan(start, end, label))
+                spans.append((first + start, tags))
+                having = [s for path, s in paths if list(path[start:end]) == tags]
                 expected.append(np.exp(np.logaddexp.reduce(having) - log_z) if having else 0.0)
-    chain = crf.posterior(scores, allowed).chain
-    found = [crf.span_marginal(chain, span) for span in spans]
+    posterior = crf.posterior(scores, allowed)
+    found = [posterior.span(*span) for span in spans]
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
@@ -400,7 +398,7 @@ def test_a_path_that_each_token_makes_less_likely_is_not_lost(score):
     found = crf.posterior(scores, gold)
     assert found.log_z == pytest.approx(-score * n)
     np.testing.assert_allclose(found.marginals, [[0.0, 1.0]] * n, atol=1e-12)
-    assert crf.span_marginal(found.chain, LabelledSpan(0, [1] * n)) == pytest.approx(1)
+    assert found.span(0, [1] * n) == pytest.approx(1)
     loss, gradient = crf.loss(scores, gold, allowed)
     assert loss == pytest.approx(2 * score * n)
     np.testing.assert_allclose(gradient.emissions, [[1.0, -1.0]] * n, atol=1e-6)

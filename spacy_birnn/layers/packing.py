@@ -5,7 +5,8 @@ lengths of the sequences. There is no padding: a sequence of length 0 owns no ro
 inference on labels shares it, and must not import torch.
 """
 
-from typing import List, Optional, Tuple
+from itertools import accumulate
+from typing import Iterable, List, Optional, Tuple, Union
 
 import numpy as np
 
@@ -77,6 +78,57 @@ class TimeMajor:
                 before = slice(bounds[t - 1] + i, bounds[t - 1] + j) if t else None
                 parts.append((slice(begin + i, begin + j), before))
         return parts
+
+
+class BothWays:
+    """The flat rows step by step, from both ends at once: each step lists the rows that stand at it
+    from the start of each sequence (see `TimeMajor`), and then those from the end.
+
+    lengths (np.ndarray): The length of each sequence, shape (sequences,), each >= 0; some above 0.
+
+    forward, backward (Union[slice, np.ndarray]): The places of each flat row in the order, that of
+        reading from the start and that of reading from the end.
+    sizes (List[int]): How many sequences are running at each step.
+    """
+
+    def __init__(self, lengths: np.ndarray):
+        self.forward: Union[slice, np.ndarray]
+        self.backward: Union[slice, np.ndarray]
+        if len(lengths) == 1:
+            # A text that comes alone
+            self.sizes = [1] * int(lengths[0])
+            self.forward, self.backward = slice(0, None, 2), slice(None, None, -2)
+            return
+        order = TimeMajor(lengths)
+        self.sizes = order.sizes
+        # At each step, what stands before it, and what is read from the start, comes twice
+        size = np.repeat(self.sizes, self.sizes)
+        places = np.arange(len(size)) + np.repeat(np.cumsum(self.sizes), self.sizes) - size
+        # The row that is as far from the end of its sequence as a row is from the start
+        mirror = np.repeat(2 * np.cumsum(lengths) - lengths - 1, lengths) - np.arange(len(size))
+        self.forward = places[order.places]
+        self.backward = (places + size)[order.places[mirror]]
+
+    def steps(self, array: np.ndarray) -> Union[np.ndarray, List[np.ndarray]]:
+        """The places of each step in an array of shape (2 * sum(lengths), width): views of shape
+        (2, sequences, width)."""
+        width = array.shape[1]
+        if self.sizes[0] == self.sizes[-1]:
+            return array.reshape(len(self.sizes), 2, self.sizes[0], width)
+        ends = accumulate(self.sizes)
+        return [
+            array[2 * (end - size) : 2 * end].reshape(2, size, width)
+            for end, size in zip(ends, self.sizes)
+        ]
+
+    def before(self, steps: Union[np.ndarray, List[np.ndarray]]) -> Iterable[np.ndarray]:
+        """For each step but the first, the rows of the step before that it continues (views).
+
+        steps: What `steps` returned.
+        """
+        if self.sizes[0] == self.sizes[-1]:
+            return steps
+        return (step[:, :size] for step, size in zip(steps, self.sizes[1:]))
 
 
 def invert(rows: np.ndarray) -> np.ndarray:

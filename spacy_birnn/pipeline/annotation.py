@@ -34,7 +34,7 @@ def read_annotation(eg: Example, scheme: Scheme) -> Annotation:
     found = Annotation([], np.array(iob, dtype="int64") == 2, [])
     if not eg.y.ents:
         return found
-    space, continues = boundaries([eg.x])
+    space, continues, _ = boundaries([eg.x])
     for ent in eg.y.ents:
         aligned = [ent] if same else eg.get_aligned_spans_y2x([ent])
         if not aligned:
@@ -71,11 +71,14 @@ def _same_tokens(eg: Example) -> bool:
     return len(eg.x) == len(eg.y) and bool((eg.x.to_array(ORTH) == eg.y.to_array(ORTH)).all())
 
 
-def boundaries(docs: List[Doc]) -> Tuple[np.ndarray, np.ndarray]:
-    """Which tokens are white space, and which begin a sentence but not a document: bool, shape
-    (tokens of all documents,)."""
-    space, sent_start = np.concatenate([doc.to_array([IS_SPACE, SENT_START]) for doc in docs]).T
-    lengths = np.array([len(doc) for doc in docs])
-    continues = sent_start == 1
-    continues[(np.cumsum(lengths) - lengths)[lengths > 0]] = False
-    return space == 1, continues
+def boundaries(docs: List[Doc]) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which tokens are white space, which begin a sentence but not a document, and of which
+    something is said of their entity already: bool, shape (tokens of all documents,)."""
+    arrays = [doc.to_array([IS_SPACE, SENT_START, ENT_IOB]) for doc in docs]
+    for array in arrays:
+        array[:1, 1] = 0
+    facts = np.concatenate(arrays)
+    if not facts.any():
+        return (np.zeros(len(facts), dtype=bool),) * 3
+    space, sent_start, iob = facts.T
+    return space == 1, sent_start == 1, iob > 0

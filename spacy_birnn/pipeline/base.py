@@ -58,8 +58,9 @@ class BiRNNPipe(TrainablePipe):
     # The settings that training depends on: nobody may change them later
     fixed: Tuple[str, ...] = ()
     _rehearsal_model: Any = None
-    # The settings by their names, which each prediction goes through
+    # The settings by their names, which each prediction looks at, and the values found possible
     _settings: Dict[str, Setting] = {}
+    _checked: Optional[List[Any]] = None
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -213,8 +214,11 @@ class BiRNNPipe(TrainablePipe):
             setattr(self, name, value)
 
     def _check_settings(self) -> None:
-        for name, setting in self._settings.items():
-            setting.check(name, self.cfg[name], where=self.name)
+        values = [self.cfg[name] for name in self._settings]
+        if values != self._checked:
+            for name, value in zip(self._settings, values):
+                self._settings[name].check(name, value, where=self.name)
+            self._checked = deepcopy(values)
 
     def _check_ready(self) -> None:
         """RAISES (ValueError): E010 without weights, E001 for an impossible setting in `cfg`, E024

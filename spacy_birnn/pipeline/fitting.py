@@ -87,7 +87,7 @@ def calibrated(probabilities: ArrayLike, beta: Optional[List[float]]) -> np.ndar
     beta (Optional[List[float]]): a, b >= 0, and c. None: leave them as they are.
     """
     p = np.asarray(probabilities, dtype="float64")
-    return p if beta is None else _sigmoid(_log_odds(p) @ np.array(beta))
+    return p if beta is None or not p.size else _sigmoid(_log_odds(p) @ np.array(beta))
 
 
 def uncalibrated(values: np.ndarray, beta: Optional[List[float]]) -> np.ndarray:
@@ -112,8 +112,10 @@ def _least_probability(value: float, beta: Tuple[float, ...]) -> float:
 
 def _log_odds(probabilities: np.ndarray) -> np.ndarray:
     """The logarithms of p and 1 - p, for `calibrated`, and 1: shape (n, 3)."""
-    p = np.clip(probabilities, TINY, 1 - TINY)
-    return np.stack([np.log(p), -np.log1p(-p), np.ones_like(p)], axis=-1)
+    features = np.ones((*probabilities.shape, 3))
+    p = np.minimum(np.maximum(probabilities, TINY), 1 - TINY)
+    features[..., 0], features[..., 1] = np.log(p), -np.log1p(-p)
+    return features
 
 
 def _sigmoid(values: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Tagging schemes: how spans become one label a token, which sequences are legal, and back."""
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Iterable, List, NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -32,6 +32,7 @@ class Scheme:
         # Of the tags that a span's last token can have
         self.endings = "LU" if name == "BILUO" else "BI"
         self.n_tags = 1 + n_labels * len(self.prefixes)
+        self._opens = np.array([prefix in "BU" for prefix in self.prefixes])
 
     def tag(self, prefix: str, label: int) -> int:
         """The tag of a prefix ("B", "I", "L", "U") and label."""
@@ -45,6 +46,22 @@ class Scheme:
         """All tags with one of the prefixes, whatever the label."""
         used = [p for p in prefixes if p in self.prefixes]
         return [self.tag(prefix, label) for label in range(self.n_labels) for prefix in used]
+
+    def without(self, prefixes: str) -> np.ndarray:
+        """All tags but those with one of the prefixes, bool, shape (n_tags,)."""
+        tags = np.ones(self.n_tags, dtype=bool)
+        tags[self.tags_with(prefixes)] = False
+        return tags
+
+    @cached_property
+    def opening(self) -> np.ndarray:
+        """The tags that a span's first token can have, shape (tags,)."""
+        return np.array(self.tags_with("BU"), dtype="int64")
+
+    @cached_property
+    def opened(self) -> np.ndarray:
+        """The label of each of these."""
+        return (self.opening - 1) // len(self.prefixes)
 
     def legal(self) -> Legal:
         """Which tag may follow which, begin a sequence and end it."""
@@ -61,26 +78,22 @@ class Scheme:
         n = span.end - span.start
         return [self.tag_at(i, span.label, last=i == n - 1) for i in range(n)]
 
-    def after(self, label: int) -> Optional[np.ndarray]:
-        """The tags that can follow a span and leave it at its end: in BIO all but the label's I. In
-        BILUO the span's own tags say that it ends: None."""
-        if self.name == "BILUO":
-            return None
-        tags = np.ones(self.n_tags, dtype=bool)
-        tags[self.tag("I", label)] = False
-        return tags
+    def longer(self, label: int) -> Optional[int]:
+        """The tag of the token after a span that makes it longer: in BIO the label's I. In BILUO
+        the span's own tags say where it ends: None."""
+        return None if self.name == "BILUO" else self.tag("I", label)
 
     def decode(self, tags: np.ndarray) -> List[EntitySpan]:
-        """The spans of a legal sequence of tags, int, shape (tokens,)."""
+        """The spans of a legal sequence of tags, int, shape (tokens,), or of several that stand one
+        after the other."""
         inside = np.flatnonzero(tags)
+        if not len(inside):
+            return []
         labels, places = np.divmod(tags[inside] - 1, len(self.prefixes))
-        spans: List[EntitySpan] = []
-        for i, label, place in zip(inside.tolist(), labels.tolist(), places.tolist()):
-            if self.prefixes[place] in "BU":
-                spans.append(EntitySpan(i, i + 1, label))
-            else:
-                spans[-1] = spans[-1]._replace(end=i + 1)
-        return spans
+        opening = np.flatnonzero(self._opens[places])
+        starts = inside[opening]
+        ends = starts + np.diff(opening, append=len(inside))
+        return list(map(EntitySpan, starts.tolist(), ends.tolist(), labels[opening].tolist()))
 
     def mask(self, length: int, spans: Iterable[EntitySpan], outside: np.ndarray) -> np.ndarray:
         """The tags that agree with what is known of a sequence.
@@ -97,10 +110,14 @@ class Scheme:
             allowed[span.start : span.end] = False
             allowed[range(span.start, span.end), self.encode(span)] = True
         for span in spans:
-            then = self.after(span.label)
-            if then is not None and span.end < length:
-                allowed[span.end] &= then
+            longer = self.longer(span.label)
+            if longer is not None and span.end < length:
+                allowed[span.end, longer] = False
         return allowed
+
+
+# Making one takes longer than a short text has
+scheme_of = lru_cache(maxsize=64)(Scheme)
 
 
 @lru_cache(maxsize=64)

@@ -1,7 +1,7 @@
 """Named entities, each with its probability."""
 
 import warnings
-from itertools import islice
+from itertools import accumulate, islice
 from typing import (
     Any,
     Callable,
@@ -10,6 +10,7 @@ from typing import (
     List,
     NamedTuple,
     Optional,
+    Sequence,
     Set,
     Tuple,
     Union,
@@ -25,16 +26,16 @@ from thinc.api import Model, Optimizer
 
 from .. import crf
 from ..checks import check_choice, check_flag, check_probability
-from ..crf import Chain, Posterior, SequenceScores
+from ..crf import Posterior, SequenceScores
 from ..errors import BirnnError, Errors, Warnings
 from .annotation import blocked, boundaries, read_annotation
 from .base import Setting
 from .calibration import Decisions, Evidence
 from .confidence import get_confidence, register_extensions, set_confidence
 from .fitting import best_threshold, calibrated, fit_beta, uncalibrated
-from .labels import EntitySpan, Scheme
+from .labels import EntitySpan, Scheme, scheme_of
 from .sequence import CRF_MODEL, SequenceLabeller
-from .spans import DocChain, first_disjoint
+from .spans import Candidate, DocChain, by_sequence, first_disjoint
 
 # A lower threshold would look at very many spans, none of which is likely
 LOWEST_THRESHOLD = 0.01
@@ -173,7 +174,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
     @property
     def scheme(self) -> Scheme:
         """The tagging scheme over the labels."""
-        return Scheme(self.cfg["scheme"], len(self.labels))
+        return scheme_of(self.cfg["scheme"], len(self.labels))
 
     @property
     def n_tags(self) -> int:
@@ -277,14 +278,14 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         gold (Optional[np.ndarray]): The annotation, as `gold_mask` gives it. An entity or a blocked
             token on the document that contradicts it counts as if it were not there.
         """
-        space, continues = boundaries(docs)
-        given = [self._given(doc) for doc in docs]
-        if not (any(given) or space.any() or continues.any()):
+        space, continues, is_set = boundaries(docs)
+        if not (space | continues | is_set).any():
             return None
         scheme = self.scheme
         allowed = np.ones((len(space), scheme.n_tags), dtype=bool)
-        for tokens, prefixes in ((space, "B" + scheme.endings), (continues, "IL")):
-            allowed[np.flatnonzero(tokens)[:, None], scheme.tags_with(prefixes)] = False
+        allowed[space] = scheme.without("B" + scheme.endings)
+        allowed[continues] &= scheme.without("IL")
+        given = [self._given(doc) for doc in docs] if is_set.any() else []
         offset = 0
         for doc, spans in zip(docs, given):
             for span in spans:
@@ -301,8 +302,6 @@ class BiRNNEntityRecognizer(SequenceLabeller):
     def _given(self, doc: Doc) -> List[EntitySpan]:
         """What earlier components have set for good: entities, and the tokens that they blocked. A
         label that the model does not have is -1; to the model its tokens are outside."""
-        if not doc.has_annotation("ENT_IOB"):
-            return []
         labels = {label: i for i, label in enumerate(self.labels)}
         ents = [EntitySpan(e.start, e.end, labels.get(e.label_, -1)) for e in doc.ents]
         return ents + [EntitySpan(token.start, token.end, -1) for token in blocked(doc)]
@@ -320,50 +319,50 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         self, scores: SequenceScores, allowed: Optional[np.ndarray], cfg: Dict[str, Any]
     ) -> List[Entities]:
         """The entities to set, under the given settings."""
-        scheme, thresholds = self.scheme, self._thresholds(cfg)
-        ends = np.cumsum(scores.lengths)
-        found: List[List[EntitySpan]] = []
+        thresholds, lengths = self._thresholds(cfg), scores.lengths.tolist()
         is_needed = cfg["confidence"] or thresholds is not None
         posterior = crf.posterior(scores, allowed) if is_needed else None
-        if thresholds is None:
-            tags = crf.viterbi(scores, allowed, posterior.marginals if posterior else None)
-            found = [scheme.decode(doc_tags) for doc_tags in np.split(tags, ends[:-1])]
-        if posterior is None:
-            return [Entities(spans, None) for spans in found]
-        sequences = self._sequences(scores, posterior)
         if thresholds is not None:
-            candidates = self._candidates(sequences, posterior, thresholds)
-            found = [first_disjoint(span for _, span in own) for own in candidates]
-        probabilities = [
-            [sequence.probability(span) for span in spans]
-            for sequence, spans in zip(sequences, found)
-        ]
+            candidates = self._candidates(cast(Posterior, posterior), lengths, thresholds)
+            found = [first_disjoint(own) if own else own for own in candidates]
+        else:
+            tags = crf.viterbi(scores, allowed, posterior.marginals if posterior else None)
+            spans = by_sequence(self.scheme.decode(tags), lengths)
+            if posterior is None:
+                return [Entities(own, None) for own in spans]
+            sequences = self._sequences(posterior, lengths)
+            found = [
+                [(sequence.probability(span), span) for span in own]
+                for sequence, own in zip(sequences, spans)
+            ]
+        probabilities = [probability for own in found for probability, _ in own]
+        confidence = iter(calibrated(probabilities, cfg["confidence_map"]).tolist())
         return [
-            Entities(spans, calibrated(values, cfg["confidence_map"]).tolist())
-            for spans, values in zip(found, probabilities)
+            Entities([span for _, span in own], list(islice(confidence, len(own)))) for own in found
         ]
 
-    def _sequences(self, scores: SequenceScores, posterior: Posterior) -> List[DocChain]:
-        chain = cast(Chain, posterior.chain)
-        offsets = np.cumsum(scores.lengths) - scores.lengths
-        pairs = zip(offsets.tolist(), scores.lengths.tolist())
-        return [DocChain(chain, self.scheme, offset, length) for offset, length in pairs]
+    def _sequences(self, posterior: Posterior, lengths: List[int]) -> List[DocChain]:
+        scheme = self.scheme
+        pairs = zip(accumulate(lengths), lengths)
+        return [DocChain(posterior, scheme, end - length, length) for end, length in pairs]
 
     def _candidates(
-        self, sequences: List[DocChain], posterior: Posterior, thresholds: np.ndarray
-    ) -> List[List[Tuple[float, EntitySpan]]]:
-        """For each document what `DocChain.candidates` says."""
+        self, posterior: Posterior, lengths: List[int], thresholds: np.ndarray
+    ) -> List[List[Candidate]]:
+        """For each document the entities with at least the probability that their label needs,
+        which may overlap, the most probable first."""
         scheme = self.scheme
-        # An entity is at most as probable as its first tag: few rows are worth a look
-        opening = np.array(scheme.tags_with("BU"), dtype="int64")
-        opened = (opening - 1) // len(scheme.prefixes)
-        rows, places = np.nonzero(posterior.marginals[:, opening] >= thresholds[opened])
-        openings: List[Set[Tuple[int, int]]] = [set() for _ in sequences]
-        ends = [sequence.offset + sequence.length for sequence in sequences]
-        owners = np.searchsorted(ends, rows, side="right")
-        for owner, row, label in zip(owners.tolist(), rows.tolist(), opened[places].tolist()):
-            openings[owner].add((row, label))
-        return [s.candidates(begun, thresholds) for s, begun in zip(sequences, openings)]
+        # An entity is at most as probable as its first tag: few tokens are worth a look
+        probable = posterior.marginals[:, scheme.opening] >= thresholds[scheme.opened]
+        rows, places = np.nonzero(probable)
+        begun = {*zip(rows.tolist(), scheme.opened[places].tolist())}
+        openings = [EntitySpan(row, row + 1, label) for row, label in begun]
+        return [
+            sequence.candidates(own, thresholds) if own else []
+            for sequence, own in zip(
+                self._sequences(posterior, lengths), by_sequence(openings, lengths)
+            )
+        ]
 
     def _thresholds(self, cfg: Dict[str, Any]) -> Optional[np.ndarray]:
         """The least probability of an entity of each label, shape (labels,). None: the entities are
@@ -446,9 +445,9 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             values = [certain if value is None else value for _, value in found]
             set_confidence(doc, ents, values)
 
-    def read_tags(self, doc: Doc, tags: np.ndarray) -> List[Span]:
+    def read_tags(self, doc: Doc, tags: Sequence[int]) -> List[Span]:
         """The entities that `set_annotations` would set."""
-        found = self._with_given(doc, Entities(self.scheme.decode(tags), None))
+        found = self._with_given(doc, Entities(self.scheme.decode(np.asarray(tags)), None))
         return [ent for ent, _ in found]
 
     def span_probabilities(self, doc: Doc, spans: Iterable[Span]) -> List[float]:
@@ -470,7 +469,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         self._check_ready()
         wanted = [self._entity_span(doc, span) for span in spans]
         _, posterior = self._posterior([doc])
-        sequence = DocChain(cast(Chain, posterior.chain), self.scheme, 0, len(doc))
+        sequence = DocChain(posterior, self.scheme, 0, len(doc))
         exact = np.array([sequence.probability(s) if s.start < s.end else 0.0 for s in wanted])
         confidence = calibrated(exact, self.cfg["confidence_map"])
         return np.where(exact > 0, confidence, 0.0).tolist()
@@ -494,7 +493,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
             return []
         scores, posterior = self._posterior(docs)
         least = np.full(len(self.labels), LOWEST_THRESHOLD)
-        found = self._candidates(self._sequences(scores, posterior), posterior, least)
+        found = self._candidates(posterior, scores.lengths.tolist(), least)
         result = []
         for doc, own in zip(docs, found):
             values = np.array([probability for probability, _ in own])
@@ -519,12 +518,16 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         """All entities of a document in order, each with its probability if that is known. What was
         given stands with its own id and certainty, also if the model has its label."""
         spans, scores = entities
-        labels = self.labels
-        given = {(ent.start, ent.end): ent for ent in doc.ents}
+        before = doc.ents
+        if not spans and not before:
+            return []
+        labels, given = self.labels, {(ent.start, ent.end): ent for ent in before}
         found: List[Tuple[Span, Optional[float]]] = [
             (Span(doc, span.start, span.end, labels[span.label]), score)
             for span, score in zip(spans, [None] * len(spans) if scores is None else scores)
             if (span.start, span.end) not in given
         ]
-        found += [(ent, get_confidence(ent)) for ent in given.values()]
-        return sorted(found, key=lambda pair: pair[0].start)
+        if before:
+            found += [(ent, get_confidence(ent)) for ent in before]
+            found.sort(key=lambda pair: pair[0].start)
+        return found

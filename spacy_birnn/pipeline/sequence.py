@@ -1,6 +1,7 @@
 """What the components that label tokens share."""
 
-from typing import Any, Dict, Iterable, List, Optional, Set, Tuple
+from itertools import islice
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 from spacy.tokens import Doc
@@ -85,14 +86,14 @@ class SequenceLabeller(BiRNNPipe):
         """
         return None
 
-    def read_tags(self, doc: Doc, tags: np.ndarray) -> List[Any]:
-        """What a possible sequence of tags, int, shape (tokens,), says of a document."""
+    def read_tags(self, doc: Doc, tags: Sequence[int]) -> List[Any]:
+        """What a possible sequence of tags, one for each token, says of a document."""
         raise NotImplementedError  # pragma: no cover
 
     def decode(self, docs: List[Doc], scores: SequenceScores) -> List[Any]:
         """What `set_annotations` takes for each document: here the tag of each token."""
-        tags = crf.viterbi(scores, self.allowed_mask(docs))
-        return np.split(tags, np.cumsum(scores.lengths)[:-1])
+        tags = iter(crf.viterbi(scores, self.allowed_mask(docs)).tolist())
+        return [list(islice(tags, length)) for length in scores.lengths.tolist()]
 
     def predict(self, docs: Iterable[Doc]) -> List[Any]:
         """Predict the tags of a batch, without modifying the documents.
@@ -266,10 +267,10 @@ class SequenceLabeller(BiRNNPipe):
 class TokenLabeller(SequenceLabeller):
     """A `SequenceLabeller` whose tags are its labels. Among several base classes it comes first."""
 
-    def read_tags(self, doc: Doc, tags: np.ndarray) -> List[str]:
+    def read_tags(self, doc: Doc, tags: Sequence[int]) -> List[str]:
         """The label of each token."""
         labels = self.labels
-        return [labels[tag] for tag in tags.tolist()]
+        return [labels[tag] for tag in tags]
 
     def label_probabilities(self, docs: Iterable[Doc]) -> List[np.ndarray]:
         """The probability of each label at each token, without modifying the documents.

@@ -1,71 +1,99 @@
 """What a chain of tags says of the entities of a document: how probable each is, and which are
 probable enough."""
 
-from typing import Iterable, List, NamedTuple, Set, Tuple
+from bisect import bisect_right
+from itertools import accumulate
+from typing import Iterable, Iterator, List, NamedTuple, Set, Tuple, cast
 
 import numpy as np
 
-from .. import crf
-from ..crf import Chain, LabelledSpan, Prefix
+from ..crf import Chain, Posterior
 from .labels import EntitySpan, Scheme
+
+# An entity with its probability
+Candidate = Tuple[float, EntitySpan]
 
 
 class DocChain(NamedTuple):
     """One document's rows of a batch.
 
-    chain (Chain): What the posterior of the batch has.
+    posterior (Posterior): That of the batch, of dependent labels.
     scheme (Scheme): What the tags mean.
     offset (int): The document's first row.
     length (int): Its number of tokens.
     """
 
-    chain: Chain
+    posterior: Posterior
     scheme: Scheme
     offset: int
     length: int
 
     def probability(self, span: EntitySpan) -> float:
         """The probability of exactly this entity."""
-        then = self.scheme.after(span.label) if span.end < self.length else None
-        labelled = LabelledSpan(self.offset + span.start, self.scheme.encode(span), then)
-        return crf.span_marginal(self.chain, labelled)
+        tags = self.scheme.encode(span)
+        probability = self.posterior.span(self.offset + span.start, tags)
+        return probability * self._ends(span, tags[-1]) if probability else 0.0
 
-    def candidates(
-        self, openings: Set[Tuple[int, int]], thresholds: np.ndarray
-    ) -> List[Tuple[float, EntitySpan]]:
-        """The entities with at least the probability that their label needs, which may overlap,
-        each with its probability; the most probable first. They begin at the given rows of the
-        batch, with the given labels."""
-        found = []
-        for row, label in openings:
-            start, then, threshold = row - self.offset, self.scheme.after(label), thresholds[label]
-            # The tokens of an entity that goes on after them: no longer one is more probable
-            unfinished = Prefix(row)
-            for end in range(start + 1, self.length + 1):
-                whole = self._extend(unfinished, row, label, last=True)
-                follows = then if end < self.length else None
-                probability = crf.prefix_marginal(self.chain, whole, follows)
+    def candidates(self, openings: Iterable[EntitySpan], thresholds: np.ndarray) -> List[Candidate]:
+        """The entities that begin as one of the spans and have at least the probability that their
+        label needs, which is above 0; they may overlap. The most probable first."""
+        found = [
+            candidate
+            for span in openings
+            for candidate in self._beginning(span.start, span.label, thresholds[span.label])
+        ]
+        return sorted(found, key=lambda candidate: (-candidate[0], candidate[1]))
+
+    def _beginning(self, start: int, label: int, threshold: float) -> Iterator[Candidate]:
+        # Of each tag of a token, with those before it in an entity that goes on
+        probabilities = self.posterior.marginals[self.offset + start]
+        for end in range(start + 1, self.length + 1):
+            i, span = end - 1 - start, EntitySpan(start, end, label)
+            last, inside = (self.scheme.tag_at(i, label, last=is_last) for is_last in (True, False))
+            if probabilities[last] >= threshold:
+                probability = min(1.0, float(probabilities[last] * self._ends(span, last)))
                 if probability >= threshold:
-                    found.append((probability, EntitySpan(start, end, label)))
-                unfinished = self._extend(unfinished, row, label, last=False)
-                if crf.prefix_marginal(self.chain, unfinished) < threshold:
-                    break
-        return sorted(found, key=lambda pair: (-pair[0], pair[1]))
+                    yield probability, span
+            # No longer one is more probable
+            if probabilities[inside] < threshold or end == self.length:
+                break
+            probabilities = probabilities[inside] * self.chain.after(self.offset + end, inside)
 
-    def _extend(self, prefix: Prefix, row: int, label: int, *, last: bool) -> Prefix:
-        """The entity that begins in the row, with one token more."""
-        tag = self.scheme.tag_at(prefix.end - row, label, last=last)
-        return crf.extend(self.chain, prefix, tag)
+    @property
+    def chain(self) -> Chain:
+        return cast(Chain, self.posterior.chain)
+
+    def _ends(self, span: EntitySpan, last: int) -> float:
+        """The probability that an entity is no longer than a span, given its last tag."""
+        longer = self.scheme.longer(span.label)
+        if longer is None or span.end == self.length:
+            return 1.0
+        return 1.0 - self.chain.after(self.offset + span.end, last)[longer]
 
 
-def first_disjoint(spans: Iterable[EntitySpan]) -> List[EntitySpan]:
+def first_disjoint(candidates: Iterable[Candidate]) -> List[Candidate]:
     """Of spans that overlap the one that comes first; those that are left in the order of the
     document."""
-    chosen: List[EntitySpan] = []
+    chosen: List[Candidate] = []
     taken: Set[int] = set()
-    for span in spans:
+    for candidate in candidates:
+        _, span = candidate
         tokens = range(span.start, span.end)
         if taken.isdisjoint(tokens):
-            chosen.append(span)
+            chosen.append(candidate)
             taken.update(tokens)
-    return sorted(chosen)
+    return sorted(chosen, key=lambda candidate: candidate[1])
+
+
+def by_sequence(spans: Iterable[EntitySpan], lengths: List[int]) -> List[List[EntitySpan]]:
+    """The spans of each sequence of a batch, from spans of the batch's rows, each in one sequence.
+
+    lengths (List[int]): The tokens of each sequence.
+    """
+    found: List[List[EntitySpan]] = [[] for _ in lengths]
+    ends = list(accumulate(lengths))
+    for start, end, label in spans:
+        i = bisect_right(ends, start)
+        offset = ends[i] - lengths[i]
+        found[i].append(EntitySpan(start - offset, end - offset, label))
+    return found

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_sequence
 
-from spacy_birnn.layers.packing import TimeMajor
+from spacy_birnn.layers.packing import BothWays, TimeMajor
 
 lengths_of_batches = st.lists(st.integers(0, 6), max_size=6)
 
@@ -72,3 +72,19 @@ def test_a_batch_without_rows_has_no_steps(lengths):
     order = TimeMajor(np.array(lengths, dtype="int64"))
     assert (len(order.rows), order.sizes, len(order.sequences)) == (0, [], 0)
     assert order.steps() == []
+
+
+@given(lengths_of_batches)
+def test_both_ways_are_those_of_each_way(lengths):
+    if not any(lengths):
+        return
+    order = BothWays(np.array(lengths, dtype="int64"))
+    places = np.arange(2 * sum(lengths))
+    forward, _, _ = naive_time_major(lengths, False)
+    backward, sizes, _ = naive_time_major(lengths, True)
+    steps = [step[..., 0] for step in order.steps(places[:, None])]
+    assert [step.shape for step in steps] == [(2, size) for size in sizes]
+    for found, rows, way in ((order.forward, forward, 0), (order.backward, backward, 1)):
+        row_at = np.empty_like(places)
+        row_at[found] = np.arange(sum(lengths))
+        assert [row for step in steps for row in row_at[step[way]]] == rows

@@ -237,11 +237,11 @@ def test_the_steps_for_a_long_entity_are_proportional_to_its_length(scheme):
         emissions[:, scheme.tag("I", 0)] = 20
         emissions[0, scheme.tag("B", 0)] = emissions[-1, scheme.tag(scheme.endings[0], 0)] = 60
         scores = crf.SequenceScores(emissions, np.array([n])).constrained(scheme.legal())
-        chain = crf.posterior(scores).chain
-        chain.move = Counted(chain.move)
-        sequence = DocChain(chain, scheme, 0, n)
-        ((_, span),) = sequence.candidates({(0, 0)}, np.array([0.3]))
-        steps.append(chain.move.n_read)
+        posterior = crf.posterior(scores)
+        posterior.chain.move = Counted(posterior.chain.move)
+        sequence = DocChain(posterior, scheme, 0, n)
+        ((_, span),) = sequence.candidates([EntitySpan(0, 1, 0)], np.array([0.3]))
+        steps.append(posterior.chain.move.n_read)
     assert (span.start, span.label) == (0, 0) and span.end >= n - 1
     assert steps[2] - steps[1] == 2 * (steps[1] - steps[0]) > 0
 
