@@ -7,7 +7,7 @@ import numpy as np
 # Sequences run together if padding takes at most this share of their cells (or a few cells in all),
 # and these are at most so many: enough for a product to be efficient, few enough to stay in a
 # processor's cache
-PADDING, FEW = 0.15, 32
+PADDING, FEW = 0.15, 128
 CELLS = 1024
 
 
