@@ -4,10 +4,13 @@ from typing import Dict, Tuple
 
 import numpy as np
 
-from .graph import FLOAT, INT64
+from .graph import FLOAT, INT64, Graph
 from .writer import Rows, Writer
 
 Weights = Dict[str, np.ndarray]
+
+# Rows that look at a sequence at a time
+BLOCK = 128
 
 
 def self_attention(writer: Writer, weights: Weights, heads: int, value: Rows) -> Rows:
@@ -23,22 +26,44 @@ def self_attention(writer: Writer, weights: Weights, heads: int, value: Rows) ->
         graph.op("Squeeze", part, graph.constant([0]))
         for part in graph.ops("Split", parts, n_outputs=3, axis=0)
     )
-    scale = graph.constant((width // heads) ** -0.5, "float32")
-    scores = graph.op(
-        "MatMul", graph.op("Mul", Q, scale), graph.op("Transpose", K, perm=[0, 1, 3, 2])
-    )
     # (longest, sequences, 1) -> (sequences, 1, 1, longest)
     outside = graph.op("Sub", graph.constant(1.0, "float32"), writer.inside(value))
     outside = graph.op("Mul", outside, graph.constant(-1e30, "float32"))
     mask = graph.op(
         "Unsqueeze", graph.op("Transpose", outside, perm=[1, 2, 0]), graph.constant([1])
     )
-    heads_ = graph.op("MatMul", graph.op("Softmax", graph.op("Add", scores, mask), axis=-1), V)
+    found = _attend(graph, Q, graph.op("Transpose", K, perm=[0, 1, 3, 2]), V, mask, width // heads)
     # (sequences, heads, longest, d) -> (longest, sequences, width)
-    joined = graph.op("Transpose", heads_, perm=[2, 0, 1, 3])
+    joined = graph.op("Transpose", found, perm=[2, 0, 1, 3])
     joined = graph.op("Reshape", joined, graph.constant([0, 0, width]))
     attended = writer.linear(joined, weights["output.weight"].T, weights["output.bias"])
     return Rows(padded=graph.op("Add", X, attended))
+
+
+def _attend(graph: Graph, Q: str, Kt: str, V: str, mask: str, d: int) -> str:
+    """What each row sees, shape (sequences, heads, longest, d). The rows look one block after the
+    other, so that memory is proportional to the length of a sequence.
+
+    Kt (str): Shape (sequences, heads, d, longest).
+    mask (str): Added to the scores, shape (sequences, 1, 1, longest).
+    """
+    block = Graph("block_")
+    rows = block.input("block_rows", "float32", [None, None, BLOCK, d])
+    scaled = block.op("Mul", rows, block.constant(d**-0.5, "float32"))
+    scores = block.op("Add", block.op("MatMul", scaled, Kt), mask)
+    found = block.op("MatMul", block.op("Softmax", scores, axis=-1), V)
+    block.output("block_found", found, "float32", [None, None, BLOCK, d])
+
+    longest, two = graph.op("Shape", Q, start=2, end=3), graph.constant([2])
+    more = graph.op("Mod", graph.op("Neg", longest), graph.constant([BLOCK]))
+    ends = graph.op("Concat", graph.constant([0] * 6), more, graph.constant([0]), axis=0)
+    # (sequences, heads, blocks * BLOCK, d) -> (blocks, sequences, heads, BLOCK, d), and back
+    blocks = graph.op("Reshape", graph.op("Pad", Q, ends), graph.constant([0, 0, -1, BLOCK, d]))
+    blocks = graph.op("Transpose", blocks, perm=[2, 0, 1, 3, 4])
+    seen = graph.op("Scan", blocks, body=block.proto(), num_scan_inputs=1)
+    seen = graph.op("Transpose", seen, perm=[1, 2, 0, 3, 4])
+    seen = graph.op("Reshape", seen, graph.constant([0, 0, -1, d]))
+    return graph.op("Slice", seen, graph.constant([0]), longest, two)
 
 
 def pooling(writer: Writer, weights: Weights, kind: str, value: Rows) -> Tuple[str, str]:

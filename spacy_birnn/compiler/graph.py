@@ -4,7 +4,7 @@ from copy import copy
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 # The oldest that has all operators in use (LayerNormalization)
 OPSET, IR_VERSION = 17, 8
@@ -15,9 +15,14 @@ Shape = Sequence[Union[int, str, None]]
 
 
 class Graph:
-    """A graph to which operators are added. A value in it is known by its name."""
+    """A graph to which operators are added. A value in it is known by its name.
 
-    def __init__(self) -> None:
+    prefix (str): Of all names that the graph gives. A graph inside another needs one, because it
+        sees the values of the other.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
         self._nodes: List[Any] = []
         self._weights: List[Any] = []
         # The shape of each, of numbers and names of dimensions
@@ -28,13 +33,13 @@ class Graph:
 
     def copy(self) -> "Graph":
         """The graph as it is now."""
-        copied = Graph()
+        copied = Graph(self._prefix)
         copied.__dict__.update({name: copy(value) for name, value in self.__dict__.items()})
         return copied
 
     def _name(self, kind: str) -> str:
         self._n_names += 1
-        return f"{kind}_{self._n_names}"
+        return f"{self._prefix}{kind}_{self._n_names}"
 
     def input(self, name: str, dtype: str, shape: Shape) -> str:
         """What is handed in under a name; asked for again it is the same."""
@@ -68,17 +73,20 @@ class Graph:
         self._nodes.append(helper.make_node(kind, inputs, names, **attributes))
         return names
 
-    def model(self, metadata: Optional[Dict[str, str]] = None) -> ModelProto:
-        """The whole as a model of ONNX."""
-        graph = helper.make_graph(
+    def proto(self) -> GraphProto:
+        """The graph as ONNX has it."""
+        return helper.make_graph(
             self._nodes,
             "spacy-birnn",
             [self._infos[name] for name in self.inputs],
             [self._infos[name] for name in self.outputs],
             self._weights,
         )
+
+    def model(self, metadata: Optional[Dict[str, str]] = None) -> ModelProto:
+        """The whole as a model of ONNX."""
         model = helper.make_model(
-            graph,
+            self.proto(),
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
             producer_name="spacy-birnn",

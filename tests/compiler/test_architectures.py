@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import spacy
 from spacy.ml.models import tok2vec as spacy_tok2vec
+from spacy.tokens import Doc
 from thinc.api import Model, chain
 
 from spacy_birnn.checks import CELLS, POOLINGS
@@ -64,6 +65,27 @@ def test_scores_of_tokens(output, heads, docs, randomize):
     model = build_sequence_tagger(small(), output=output, attention_heads=heads)
     model.initialize(X=docs, Y=[np.zeros((len(doc), 5), "f") for doc in docs])
     agree(randomize(model), docs, each_token)
+
+
+def test_attention_in_blocks(docs, randomize, monkeypatch):
+    """The memory of long documents is bounded: their rows do not all look at once."""
+    monkeypatch.setattr("spacy_birnn.compiler.attention.BLOCK", 4)
+    model = build_sequence_tagger(small(), output="softmax", attention_heads=3)
+    model.initialize(X=docs, Y=[np.zeros((len(doc), 5), "f") for doc in docs])
+    agree(randomize(model), docs, each_token)
+
+
+def test_very_different_lengths_together(docs, randomize):
+    vocab = docs[0].vocab
+    lengths = (1, 50000, 0, 3)
+    texts = [Doc(vocab, words=[f"w{i % 7}" for i in range(n)]) for n in lengths]
+    model = build_sequence_tagger(small(), output="softmax")
+    model.initialize(X=docs, Y=[np.zeros((len(doc), 5), "f") for doc in docs])
+    randomize(model)
+    together = each_token(model.predict(texts))
+    assert [len(scores) for scores in together] == list(lengths)
+    for doc, scores in zip(texts, together):
+        np.testing.assert_allclose(each_token(model.predict([doc]))[0], scores, atol=1e-6)
 
 
 @pytest.mark.parametrize("pooling, heads", list(product(POOLINGS, [0, 3])))
