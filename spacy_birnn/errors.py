@@ -229,12 +229,12 @@ class Errors(metaclass=_WithCodes):
     E068 = (
         "ONNX Runtime {found} can't run the graph that this component predicts with: {reason}. "
         "Version {oldest} is the least that has all its operators: pip install "
-        "\"onnxruntime>={oldest}\"."
+        '"onnxruntime>={oldest}".'
     )
     E069 = (
         "The layer '{name}' needs PyTorch here, which can't be imported: {reason}. Only predicting "
         "on a CPU, with layers that can be compiled, does without it. Install it with: pip install "
-        "\"spacy-birnn[train]\"."
+        '"spacy-birnn[train]".'
     )
     # Files of annotated texts
     E070 = "'{path}' is empty. Expected a file of annotated texts."

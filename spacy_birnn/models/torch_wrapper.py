@@ -120,8 +120,8 @@ def plain_torch() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _on_cpu(layer_name: str) -> Iterator[None]:
-    """The same, where tensors are made without a word on which device. Every module is made in here:
-    this is where torch is missed."""
+    """The same, where tensors are made without a word on which device. Every module is made in
+    here, so this is where torch is missed."""
     try:
         import torch
     except ImportError as e:
