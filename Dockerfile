@@ -11,9 +11,7 @@ FROM python:3.11-slim
 ARG WHEELS=project/packages/wheels
 ARG PIPELINE=en_birnn_sample
 
-# torch's build for CPUs is a tenth of the size of that for GPUs
 COPY constraints.txt /tmp/
-RUN pip install --no-cache-dir -c /tmp/constraints.txt torch --extra-index-url https://download.pytorch.org/whl/cpu
 COPY ${WHEELS} /tmp/wheels
 # These two from the folder only: who knows what has their names in a public index. Then what they need
 RUN pip install --no-cache-dir --no-deps --no-index --find-links /tmp/wheels spacy-birnn "${PIPELINE}" && \

@@ -225,6 +225,17 @@ class Errors(metaclass=_WithCodes):
         "to predict can be seen. Use merge = 'concat' with depth = 1 or stack = 'independent', "
         "or one direction."
     )
+    # Libraries
+    E068 = (
+        "ONNX Runtime {found} can't run the graph that this component predicts with: {reason}. "
+        "Version {oldest} is the least that has all its operators: pip install "
+        '"onnxruntime>={oldest}".'
+    )
+    E069 = (
+        "The layer '{name}' needs PyTorch here, which can't be imported: {reason}. Only predicting "
+        "on a CPU, with layers that can be compiled, does without it. Install it with: pip install "
+        '"spacy-birnn[train]".'
+    )
     # Files of annotated texts
     E070 = "'{path}' is empty. Expected a file of annotated texts."
     E071 = (

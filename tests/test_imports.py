@@ -1,11 +1,13 @@
 """Every `spacy.blank()` imports the plug-in, also where it is not used: that must be safe."""
 
+import json
 import os
 import subprocess
 import sys
 from importlib.metadata import version
 
 import pytest
+from spacy.tokens import DocBin
 
 import spacy_birnn
 
@@ -65,6 +67,108 @@ def test_the_entry_points_take_no_names_of_the_user(tmp_path):
 
 def test_the_version_is_that_of_the_distribution():
     assert spacy_birnn.__version__ == version("spacy-birnn")
+
+
+# What is called in an environment without torch. READ says all that a document has
+READ = """
+import json, sys
+
+def read(doc):
+    ents = [[ent.text, ent.label_, round(ent._.confidence, 4)] for ent in doc.ents]
+    tokens = [[token.tag_, token.pos_, str(token.morph), token.lemma_] for token in doc]
+    return [ents, tokens, {label: round(value, 4) for label, value in sorted(doc.cats.items())}]
+"""
+PREDICT = """
+import pickle, warnings
+from copy import deepcopy
+from pathlib import Path
+
+import spacy
+from spacy.training import Corpus
+
+from spacy_birnn.cli.info import describe
+from spacy_birnn.errors import BirnnError
+from spacy_birnn.explanation import explain
+from spacy_birnn.pipeline.calibration import calibrate
+from spacy_birnn.serving import analysis
+
+warnings.simplefilter("error")
+
+def message(function, *args, **kwargs):
+    try:
+        function(*args, **kwargs)
+    except BirnnError as error:
+        return str(error)
+
+if __name__ == "__main__":
+    texts = json.loads(Path("texts.json").read_text())
+    expected = json.loads(Path("expected.json").read_text())
+
+    def check(nlp, **settings):
+        assert [read(doc) for doc in nlp.pipe(texts, **settings)] == expected
+        assert [read(nlp(text)) for text in texts] == expected
+
+    nlp = spacy.load("model")
+    check(nlp)
+    check(nlp, n_process=2, batch_size=2)
+    check(deepcopy(nlp))
+    check(pickle.loads(pickle.dumps(nlp)))
+    nlp.to_disk("again")
+    check(spacy.load("again"))
+    check(spacy.blank(nlp.lang).from_config(nlp.config).from_bytes(nlp.to_bytes()))
+
+    examples = list(Corpus("examples.spacy")(nlp))
+    assert nlp.evaluate(examples)["tag_acc"] == 1
+    assert {"birnn_ner", "birnn_tagger"} <= set(explain(nlp, texts[-1])["components"])
+    layers = {layer["name"] for layer in describe(nlp)["layers"]}
+    assert {"birnn_encoder.layers.0", "lemmatizer.decoder.layers.0"} <= layers
+    queries = [analysis.Query(texts[-1], view) for view in ("inspection", "states")]
+    inspection, states = analysis.Analyzer(nlp).answer(queries)
+    assert inspection["candidates"]
+    # The page does not offer them
+    assert "BIRNN-E069" in states.message and not analysis.describe(nlp)["encoders"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert set(calibrate(nlp, examples)) >= {"birnn_ner", "birnn_tagger"}
+
+    # What needs torch says so, and changes nothing
+    check(spacy.load("again"))
+    alone = spacy.load("again", exclude=["birnn_lemmatizer"])
+    found = [
+        message(alone.update, examples),
+        message(alone.initialize, lambda: examples),
+        message(alone.get_pipe("birnn_ner").rehearse, examples, sgd=alone.resume_training()),
+    ]
+    for text in found:
+        assert "BIRNN-E069" in text and "spacy-birnn[train]" in text, text
+    assert "torch" not in sys.modules
+    print("done")
+"""
+
+
+def test_all_but_training_works_without_torch(nlp, tiny_tok2vec, make_examples, fit, tmp_path):
+    """With every component, some of which share a tok2vec."""
+    nlp.add_pipe("tok2vec", config={"model": tiny_tok2vec})
+    listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": tiny_tok2vec["width"]}
+    for name in ("birnn_tagger", "birnn_morphologizer"):
+        nlp.add_pipe(name, config={"model": {"tok2vec": listener}})
+    for name in ("birnn_ner", "birnn_textcat", "birnn_textcat_multilabel"):
+        nlp.add_pipe(name, config={"model": {"tok2vec": tiny_tok2vec}})
+    nlp.add_pipe("birnn_lemmatizer", config={"lookup": False})
+    examples = make_examples(nlp)
+    fit(nlp, examples, steps=20)
+    nlp.to_disk(tmp_path / "model")
+    DocBin(docs=[example.reference for example in examples]).to_disk(tmp_path / "examples.spacy")
+    texts = ["Anna Berg flew from Oslo", "", "They sell bread to Acme Foods Ltd ."] * 2
+    namespace = {}
+    exec(READ, namespace)
+    expected = [namespace["read"](doc) for doc in nlp.pipe(texts)]
+    assert any(ents for ents, *_ in expected)
+    for name, value in {"texts": texts, "expected": expected}.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(value))
+    result = python(WITHOUT_TORCH + READ + PREDICT, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith("done\n")
 
 
 PROCESSES = """

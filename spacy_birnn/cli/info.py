@@ -81,7 +81,7 @@ def describe(nlp: "Language") -> dict[str, Any]:
             seen.add(node.id)
             layers += [{"component": component, **layer} for layer in _layers(node)]
             missing = [name for name in node.param_names if not node.has_param(name)]
-            if missing or any(getattr(shim, "_model", 0) is None for shim in node.shims):
+            if missing or not all(getattr(shim, "has_weights", True) for shim in node.shims):
                 unknown.append(f"{component}: {node.name}")
     vectors = nlp.vocab.vectors
     found = {"shape": list(vectors.shape), "bytes": int(vectors.data.nbytes)}
@@ -136,6 +136,8 @@ def _built(config: Any, n_labels: int) -> tuple["Language", list[str]]:
             try:
                 pipe.initialize(lambda: examples, nlp=nlp)
             except Exception as error:  # whatever a component says of data that suits another
+                if getattr(error, "code", "") == "E069":  # no data would do without torch
+                    raise
                 failed.append(f"{name}: it needs data ({error})")
     return nlp, failed
 
@@ -162,44 +164,50 @@ def _made_up(nlp: "Language", n: int) -> "Example":
 
 
 def _layers(node: Any) -> Iterator[dict[str, Any]]:
-    """The weights of a Thinc layer, and those of each torch module in it."""
+    """The weights of a Thinc layer, and those of each layer of a torch module in it."""
     weights = {name: node.get_param(name) for name in node.param_names if node.has_param(name)}
     if weights:
-        shapes = {name: list(array.shape) for name, array in weights.items()}
-        yield {"name": node.name, "shapes": shapes, **_sizes(list(weights.values()))}
+        yield {"name": node.name, **_sizes(weights)}
     for shim in node.shims:
-        module: Any = getattr(shim, "_model", None)
-        for path, part in module.named_modules() if hasattr(module, "named_modules") else ():
-            own = dict(part.named_parameters(recurse=False))
-            if own:
-                name = f"{node.name}.{path}" if path else node.name
-                shapes = {key: list(weight.shape) for key, weight in own.items()}
-                arrays = [weight.detach().cpu().numpy() for weight in own.values()]
-                yield {"name": name, "shapes": shapes, **_sizes(arrays), **_recurrent(part)}
+        layers: dict[str, dict[str, Any]] = {}
+        for name, array in sorted(_module_weights(shim).items()):
+            path, _, own = name.rpartition(".")
+            layers.setdefault(path, {})[own] = array
+        for path, weights in layers.items():
+            name = f"{node.name}.{path}" if path else node.name
+            yield {"name": name, **_sizes(weights), **_recurrent(shim, weights)}
 
 
-def _sizes(arrays: list[Any]) -> dict[str, int]:
+def _module_weights(shim: Any) -> dict[str, Any]:
+    """The weights of a torch module by their names. Ours may be known without torch."""
+    from ..models.torch_wrapper import TorchShim
+
+    if isinstance(shim, TorchShim):
+        return shim.weights if shim.has_weights else {}
+    module: Any = getattr(shim, "_model", None)
+    parameters = module.named_parameters() if hasattr(module, "named_parameters") else ()
+    return {name: weight.detach().cpu().numpy() for name, weight in parameters}
+
+
+def _sizes(weights: dict[str, Any]) -> dict[str, Any]:
     """Parameters are what training moves, of a float type; the rest is bookkeeping."""
-    floats = [array for array in arrays if array.dtype.kind == "f"]
+    floats = [array for array in weights.values() if array.dtype.kind == "f"]
     return {
+        "shapes": {name: list(array.shape) for name, array in weights.items()},
         "parameters": sum(int(array.size) for array in floats),
-        "bytes": sum(int(array.nbytes) for array in arrays),
+        "bytes": sum(int(array.nbytes) for array in weights.values()),
         "trained_bytes": sum(int(array.nbytes) for array in floats),
     }
 
 
-def _recurrent(part: Any) -> dict[str, Any]:
-    """Of a recurrent layer, what its number of parameters should be."""
-    from ..layers.cells import CELL_CLASSES
-    from ..layers.recurrent import GridLSTMLayer, RecurrentLayer
-
-    if not isinstance(part, RecurrentLayer):
+def _recurrent(shim: Any, weights: dict[str, Any]) -> dict[str, Any]:
+    """Of a recurrent layer (`layers.recurrent`), what its number of parameters should be."""
+    if not {"W", "U", "b"} <= set(weights):
         return {}
-    names = {cell: name for name, cell in CELL_CLASSES.items()}
-    cell = "grid_lstm" if isinstance(part, GridLSTMLayer) else names[part.cell]
-    directions, n, _ = part.W.shape
-    h = part.U.shape[1]
-    lowest = hasattr(part, "M") or cell != "grid_lstm"
+    cell = shim.cfg["cell"]
+    directions, n, _ = weights["W"].shape
+    h = weights["U"].shape[1]
+    lowest = "M" in weights or cell != "grid_lstm"
     formula = FORMULAS[cell] if lowest else FORMULAS[cell].removesuffix(" + nh")
     return {
         "cell": cell,

@@ -6,20 +6,32 @@ import numpy as np
 import onnxruntime
 
 from ..checks import check_width
+from ..errors import BirnnError, Errors
 from ..models.prediction import n_threads
 from .graph import Graph
 from .layout import buckets
 from .writer import Writer
 
+# The oldest version that setup.cfg allows
+OLDEST = "1.20.0"
+
 
 def session(graph: Graph) -> onnxruntime.InferenceSession:
-    """Load a graph. With one thread it runs in the one that calls it."""
+    """Load a graph. With one thread it runs in the one that calls it.
+
+    RAISES (ValueError): E068 if ONNX Runtime can't.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = n_threads(), 1
     # Only errors: ONNX Runtime's warnings are of its own optimizations
     options.log_severity_level = 3
     model = graph.model().SerializeToString()
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as e:  # its own types have nothing in common
+        found = onnxruntime.__version__
+        reason = str(e).strip().rstrip(".")
+        raise BirnnError(Errors.E068.format(found=found, oldest=OLDEST, reason=reason)) from e
 
 
 class Runner:

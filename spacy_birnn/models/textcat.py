@@ -215,6 +215,11 @@ def _forward_pooling(
     lengths = np.array([len(X) for X in Xs], dtype="int64")
     X = ops.flatten(Xs) if len(Xs) else ops.alloc2f(0, model.get_dim("nI"))
     check_width(X.shape[1], model.maybe_get_dim("nI"), name=model.name)
+    if not len(X):
+        # Documents without tokens have the vector 0
+        is_weighted = torch_shim(model).settings["kind"] == "attention"
+        none = [ops.alloc1f(0) for _ in Xs] if is_weighted else None
+        return (ops.alloc2f(len(Xs), X.shape[1]), none), lambda d_pooled: Xs
     (pooled, weights), backprop_module = run_module(model, X, lengths, is_train=is_train)
     attention = None if weights is None else ops.unflatten(weights, lengths)
 

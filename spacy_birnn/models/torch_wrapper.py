@@ -119,9 +119,13 @@ def plain_torch() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _on_cpu() -> Iterator[None]:
-    """The same, where tensors are made without a word on which device."""
-    import torch
+def _on_cpu(layer_name: str) -> Iterator[None]:
+    """The same, where tensors are made without a word on which device. Every module is made in
+    here, so this is where torch is missed."""
+    try:
+        import torch
+    except ImportError as e:
+        raise BirnnError(Errors.E069.format(name=layer_name, reason=e)) from e
 
     with plain_torch(), torch.device("cpu"):
         yield
@@ -163,13 +167,18 @@ class TorchShim(Shim):
     @property
     def module(self) -> Any:
         """The torch module. RAISES (ValueError): E010 before initialization, E012 for weights that
-        do not fit it."""
+        do not fit it, E069 without torch."""
         loaded = self._loaded
         if self._model is None and loaded is not None:
             self._model, self._loaded = self._restored(loaded), None
         if self._model is None:
             raise BirnnError(Errors.E010.format(name=self.layer_name))
         return self._model
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it has been initialized or loaded."""
+        return self._model is not None or self._loaded is not None
 
     @property
     def weights(self) -> Dict[str, np.ndarray]:
@@ -182,9 +191,10 @@ class TorchShim(Shim):
         return {name: part.detach().cpu().numpy() for name, part in state.items()}
 
     def build(self, **inferred: Any) -> None:
-        """Make a new module with fresh weights, from the settings and what was inferred."""
+        """Make a new module with fresh weights, from the settings and what was inferred. RAISES
+        (ValueError): E069 without torch."""
         cfg = {**inferred, **self.settings}
-        with _on_cpu():
+        with _on_cpu(self.layer_name):
             self._model, self._loaded, self.cfg = self._make(cfg), None, cfg
         self._weights_changed()
 
@@ -196,9 +206,9 @@ class TorchShim(Shim):
 
     def _restored(self, weights: Dict[str, np.ndarray]) -> Any:
         """A module with given weights."""
-        import torch
+        with _on_cpu(self.layer_name):
+            import torch
 
-        with _on_cpu():
             # Copied: torch would share the memory of the file, which nobody may write to
             state = {name: torch.from_numpy(part.copy()) for name, part in weights.items()}
             try:
@@ -281,7 +291,7 @@ class TorchShim(Shim):
         copied = TorchShim(
             self.layer_name, self.module_class, self.settings, rate_scale=self.rate_scale
         )
-        if self._model is not None or self._loaded is not None:
+        if self.has_weights:
             copied.from_bytes(self.to_bytes())
         return copied
 
@@ -293,7 +303,7 @@ class TorchShim(Shim):
         return copied
 
     def to_bytes(self) -> bytes:
-        if self._model is None and self._loaded is None:
+        if not self.has_weights:
             return srsly.msgpack_dumps({"config": {}, "state": b""})
         state = save({name: np.ascontiguousarray(part) for name, part in self.weights.items()})
         return srsly.msgpack_dumps({"config": self.cfg, "state": state})

@@ -145,7 +145,9 @@ class BiRNNPipe(TrainablePipe):
         depends on. Settings and labels are then as they were."""
         with self._loading():
             saved = srsly.msgpack_loads(_checked(srsly.msgpack_loads(bytes_data)))
-            super().from_bytes(saved["pipe"], exclude=exclude)
+            # The weights are in each of these once more
+            del bytes_data
+            super().from_bytes(saved.pop("pipe"), exclude=exclude)
             self._override(saved["configured"])
             return self
 

@@ -9,6 +9,7 @@ from spacy.glossary import GLOSSARY
 from spacy.language import Language
 from spacy.parts_of_speech import IDS as POS
 from spacy.tokens import Doc, Span
+from thinc.compat import has_torch
 
 from ..explanation import hide
 from ..pipeline.confidence import get_confidence, to_json
@@ -184,8 +185,9 @@ def describe(nlp: Language) -> Dict[str, Any]:
 
     RETURNS (Dict[str, Any]): "name", "lang" and "version"; "components", with the "name", the
         "factory" and the "labels" of each; "threshold", above which its entities are, if it is one
-        for all labels; "encoders", the components whose states there are; "direction" of the
-        writing; "colors" of entity labels, displaCy's; "glossary", what labels stand for.
+        for all labels; "encoders", the components whose states there are, which torch computes;
+        "direction" of the writing; "colors" of entity labels, displaCy's; "glossary", what labels
+        stand for.
     """
     pipes: List[Tuple[str, Any]] = nlp.pipeline
     labels = {name: list(_labels(pipe)) for name, pipe in pipes}
@@ -210,7 +212,7 @@ def describe(nlp: Language) -> Dict[str, Any]:
             for name in labels
         ],
         "threshold": None if isinstance(threshold, dict) else threshold,
-        "encoders": list(encoders_of(nlp)),
+        "encoders": list(encoders_of(nlp)) if has_torch else [],
         "direction": nlp.vocab.writing_system.get("direction", "ltr"),
         "colors": _colors(sorted(entities)),
         "glossary": {label: GLOSSARY[label] for label in explained if label in GLOSSARY},

@@ -96,7 +96,7 @@ def test_the_tables_have_the_layers(path):
     code, out, _ = run(path)
     assert code == 0
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    shapes = "birnn_encoder.layers.0 W 2×120×32, U 2×8×32, b 2×1×32 8,256 33.0 KB"
+    shapes = "birnn_encoder.layers.0 U 2×8×32, W 2×120×32, b 2×1×32 8,256 33.0 KB"
     assert any(line.startswith(shapes) for line in lines)
     formula = "lstm 2 × (4(nh + h² + h)), n = 120, h = 8 8,256 64"
     assert f"birnn_ner: birnn_encoder.layers.0 {formula}" in lines

@@ -6,10 +6,42 @@ from importlib.metadata import metadata
 from pathlib import Path
 
 import srsly
+from packaging.requirements import Requirement
 
 import spacy_birnn
+from spacy_birnn.compiler.runner import OLDEST
 
 ROOT = Path(__file__).parent.parent.parent
+
+
+def requirements(extra=""):
+    """Of the package, or of an extra, by their names."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf8")
+    options = setup["options.extras_require"] if extra else setup["options"]
+    lines = options[extra or "install_requires"].strip().splitlines()
+    return {found.name: found for found in map(Requirement, lines)}
+
+
+def test_only_the_extras_for_training_and_tests_bring_torch():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg", encoding="utf8")
+    assert "torch" not in requirements()
+    bringing = {name for name in setup["options.extras_require"] if "torch" in requirements(name)}
+    assert bringing == {"train", "tests"}
+    assert requirements("train")["torch"] == requirements("tests")["torch"]
+
+
+def test_what_is_required_is_pinned_to_a_version_in_its_range():
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf8").splitlines()
+    pins = [Requirement(line) for line in constraints if not line.startswith("#")]
+    for name, required in {**requirements(), **requirements("train")}.items():
+        versions = [str(pin.specifier)[2:] for pin in pins if pin.name.lower() == name]
+        assert versions and all(map(required.specifier.contains, versions)), name
+
+
+def test_the_error_names_the_least_onnxruntime_that_is_required():
+    assert str(requirements()["onnxruntime"].specifier) == f">={OLDEST}"
 
 
 def test_pre_commit_has_the_versions_that_the_checks_run_with():
