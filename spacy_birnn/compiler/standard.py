@@ -25,6 +25,8 @@ def _concatenate(writer: Writer, node: Model, value: Value) -> Value:
         parts: List[Any] = [writer.convert_or_host(layer, value) for layer in node.layers]
     else:
         parts = [writer.convert(layer, value) for layer in node.layers]
+    # Static vectors have no columns where there are none
+    parts = [part for part in parts if part.any]
     if len(parts) == 1:
         return parts[0]
     if all(part.padded and not part.flat for part in parts):
@@ -137,13 +139,9 @@ def _maxout(writer: Writer, node: Model, value: Rows) -> Rows:
 def _layer_norm(writer: Writer, node: Model, value: Rows) -> Rows:
     graph = writer.graph
     G, b = (graph.constant(param(node, name), "float32") for name in ("G", "b"))
-    return value.map(
-        lambda X: graph.op("LayerNormalization", X, G, b, axis=-1, epsilon=1e-8)
-    )
+    return value.map(lambda X: graph.op("LayerNormalization", X, G, b, axis=-1, epsilon=1e-8))
 
 
 @converter("thinc.layers.linear")
 def _linear(writer: Writer, node: Model, value: Rows) -> Rows:
     return value.map(lambda X: writer.linear(X, param(node, "W").T, param(node, "b")))
-
-

@@ -10,7 +10,7 @@ from thinc.api import Model
 
 from ..models.features import Words, code_points, distinct_words
 from .runner import Runner
-from .writer import WORDS, Batch, Feed, Rows, Writer
+from .writer import WORDS, Batch, Rows, Writer
 
 # Words that are kept at most; beyond that it begins anew
 SIZE = 20000
@@ -61,19 +61,6 @@ def word_parts(writer: Writer, layer: Model) -> List[Part]:
             parts.append(Part("" if node is static else rows.any, static))
     close()
     return parts
-
-
-def join_parts(writer: Writer, parts: List[Part]) -> str:
-    """All parts of the vectors side by side. Static vectors are an input of the graph."""
-    columns = []
-    for part in parts:
-        value = part.learned
-        if part.static is not None:
-            shape = [writer.each, part.static.get_dim("nO")]
-            static = writer.feed("static_vectors", "float32", shape, part.static.predict)
-            value = writer.graph.op("Add", value, static) if value else static
-        columns.append(value)
-    return writer.join(*columns, axis=1)
 
 
 class Table(NamedTuple):
@@ -173,19 +160,6 @@ class WordVectors:
                 columns = columns + static.ops.to_numpy(static.predict(words))
             found.append(columns)
         return np.concatenate(found, axis=1)
-
-
-def read_words(feeds: List[Feed]) -> Feed:
-    """What the same reads off documents: the feeds of words, and which word each token is."""
-
-    def read(docs: List[Doc]) -> Dict[str, np.ndarray]:
-        words, which = distinct_words(docs)
-        arrays: Dict[str, np.ndarray] = {"word_at": which}
-        for feed in feeds:
-            arrays.update(feed(words))
-        return arrays
-
-    return read
 
 
 def _texts(keys: List[int], docs: Sequence[Doc]) -> List[str]:
