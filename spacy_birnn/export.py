@@ -89,6 +89,8 @@ def to_onnx(pipe: Any) -> ModelProto:
             raise BirnnError(Errors.E101.format(name=pipe.name, tok2vec=shared))
     if isinstance(pipe, BiRNNPipe):
         pipe._check_ready()
+    elif not all(node.has_param(name) for node in pipe.model.walk() for name in node.param_names):
+        raise BirnnError(Errors.E010.format(name=pipe.name))
     writer = StandaloneWriter()
     try:
         found = writer.convert(pipe.model, Batch())
