@@ -1,5 +1,5 @@
-"""Components as files of ONNX: what comes out of a file is what the component says, and the recipe of
-the documentation needs neither spaCy nor Thinc nor torch."""
+"""Components as files of ONNX: what comes out of a file is what the component says, and the recipe
+of the documentation needs neither spaCy nor Thinc nor torch."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from spacy_birnn.compiler.hashing import hash_embed_keys, ngram_keys
 from spacy_birnn.errors import BirnnError
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "exporting.md"
-# Known and unknown words, names of spaCy's symbols, several scripts, long words, one word, equal ones
+# Known and unknown words, names of spaCy's symbols, several scripts, long words, a single word
 TEXTS = [
     ["Anna", "Berg", "flew", "from", "Oslo", "to", "New", "York", "."],
     ["They", "sell", "Bread", "to", "Bread", "Foods", "Ltd", "."],
