@@ -71,7 +71,7 @@ def export_onnx(pipe: Any, path: Union[str, Path], *, float16: bool = False) -> 
     """
     model = to_onnx(pipe)
     if float16:
-        _halve(model)
+        halve(model)
     with replacing(Path(path)) as new:
         new.write_bytes(model.SerializeToString())
     return model
@@ -167,7 +167,7 @@ def _listed(infos: Any) -> str:
     return "\n".join(lines)
 
 
-def _halve(model: ModelProto) -> None:
+def halve(model: ModelProto) -> None:
     """Store the weights of a model with 16 bits, and make them 32 when it is loaded."""
     casts = []
     for weight in model.graph.initializer:
