@@ -173,8 +173,7 @@ def halve(model: ModelProto) -> None:
     for weight in model.graph.initializer:
         if weight.data_type == TensorProto.FLOAT and np.prod(weight.dims) >= LARGE:
             name, array = weight.name, numpy_helper.to_array(weight)
-            half = array.clip(*(np.finfo("float16").min, np.finfo("float16").max)).astype("float16")
-            weight.CopyFrom(numpy_helper.from_array(half, f"{name}_stored"))
+            weight.CopyFrom(numpy_helper.from_array(array.astype("float16"), f"{name}_stored"))
             casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]

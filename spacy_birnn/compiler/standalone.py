@@ -77,12 +77,16 @@ class StandaloneWriter(Writer):
     def host(self, node: Model) -> Rows:
         raise NoConverter(node.name)
 
+    def hashes(self, name: str) -> str:
+        """The hashes of a string of each word, which are an input."""
+        about = ABOUT.get(name) or ATTRIBUTE.format(name=name.upper())
+        return self.graph.op("Cast", self.words(name, "uint64", about=about), to=INT64)
+
     def ids(self, name: str) -> str:
-        """spaCy's ids of strings, from hashes that are an input. Of some strings, such as "mark"
-        and "X", the id is no hash: they are names of its own symbols."""
+        """spaCy's ids of the same strings. Of some, such as "mark" and "X", the id is no hash:
+        they are names of its own symbols."""
         if name not in self.made:
-            about = ABOUT.get(name) or ATTRIBUTE.format(name=name.upper())
-            ids = self.graph.op("Cast", self.words(name, "uint64", about=about), to=INT64)
+            ids = self.hashes(name)
             numbers = {hash_string(symbol): number for symbol, number in IDS.items() if symbol}
             place = self.look_up(ids, np.array(list(numbers), dtype="uint64"))
             symbols = self.graph.constant([0, *(numbers[key] for key in sorted(numbers))], "int64")
@@ -91,21 +95,21 @@ class StandaloneWriter(Writer):
             self.made[name] = self.graph.op("Where", is_other, ids, found)
         return self.made[name]
 
-    def look_up(self, ids: str, keys: np.ndarray) -> str:
-        """Which of some keys, sorted, each id is, counted from 1; 0 if it is none. The keys are
+    def look_up(self, hashes: str, keys: np.ndarray) -> str:
+        """Which of some keys, sorted, each hash is, counted from 1; 0 if it is none. The keys are
         hashes, so their first bits divide them into small parts of like size.
 
         keys (np.ndarray): uint64, shape (keys,).
         """
         graph = self.graph
         if not len(keys):
-            return graph.op("Mul", ids, graph.constant(0))
+            return graph.op("Mul", hashes, graph.constant(0))
         keys, n_bits = np.sort(keys), len(keys).bit_length()
         parts = (keys >> np.uint64(64 - n_bits)).astype("int64")
         largest = int(np.bincount(parts).max())
         starts = np.searchsorted(parts, np.arange(2**n_bits))
         padded = np.concatenate([keys, np.zeros(largest, dtype="uint64")]).view("int64")
-        bits = graph.op("Cast", ids, to=UINT64)
+        bits = graph.op("Cast", hashes, to=UINT64)
         shift = graph.constant(64 - n_bits, "uint64")
         part = graph.op("Cast", graph.op("BitShift", bits, shift, direction="RIGHT"), to=INT64)
         last = graph.constant([-1])
@@ -113,7 +117,7 @@ class StandaloneWriter(Writer):
         start = graph.op("Unsqueeze", start, last)
         places = graph.op("Add", start, graph.constant(np.arange(largest)))
         found = graph.op("Gather", graph.constant(padded), places, axis=0)
-        is_it = graph.op("Equal", found, graph.op("Unsqueeze", ids, last))
+        is_it = graph.op("Equal", found, graph.op("Unsqueeze", hashes, last))
         numbers = graph.op("Add", places, graph.constant(1))
         found = graph.op("Mul", graph.op("Cast", is_it, to=INT64), numbers)
         return graph.op("ReduceSum", found, last, keepdims=0)
@@ -154,10 +158,14 @@ def _by_word(writer: StandaloneWriter, node: Model, value: Batch) -> Value:
 
 @reading("word_table")
 def _word_table(writer: StandaloneWriter, node: Model, value: Batch) -> Rows:
-    E, keys, places = (param(node, name) for name in ("E", "keys", "places"))
-    rows = writer.look_up(writer.ids("word"), keys)
+    E, places = param(node, "E"), param(node, "places")
+    ids = param(node, "keys").tolist()
+    hashes = [hash_string(NAMES[key]) if key < len(NAMES) else key for key in ids]
+    keys = np.array(hashes, dtype="uint64")
+    rows = writer.look_up(writer.hashes("word"), keys)
     # In the order of the keys, behind the row of unknown words
-    table = writer.graph.constant(np.concatenate([E[:1], E[places]]) * SCALE, "float32")
+    ordered = np.concatenate([E[:1], E[places[np.argsort(keys)]]])
+    table = writer.graph.constant(ordered * SCALE, "float32")
     return Rows(flat=writer.graph.op("Gather", table, rows, axis=0))
 
 
