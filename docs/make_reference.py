@@ -58,6 +58,7 @@ PUBLIC = {
     "pipeline.calibration": ["calibrate", "reliability", "Reliability"],
     "explanation": ["explain", "hide"],
     "tracing": ["trace", "Trace"],
+    "export": ["export_onnx"],
     "evaluation": [
         "predict",
         "compare_entities",

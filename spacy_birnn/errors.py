@@ -284,6 +284,24 @@ class Errors(metaclass=_WithCodes):
         "of the text ({found} instead of {n}). Take what merges or splits tokens out of the "
         "pipeline."
     )
+    # Export
+    E100 = (
+        "'{name}' is a {found}, which can't be exported. These can: {able}. A lemmatizer can't, "
+        "because it runs its network once for each character that it writes."
+    )
+    E101 = (
+        "'{name}' reads the vectors of a shared tok2vec, so it can't be exported alone. Give it a "
+        "copy before: nlp.replace_listeners('{tok2vec}', '{name}', ['model.tok2vec'])."
+    )
+    E102 = (
+        "'{name}' can't be exported: its model has a layer '{node}', which can't be written as "
+        "operators of ONNX. Train it with another architecture in its place, such as "
+        "'spacy-birnn.BiRNNTok2Vec.v1'."
+    )
+    E103 = (
+        "'{name}' can't be exported: its weights take {size}, and a file of ONNX holds at most "
+        "2 GB. Train it with smaller tables (embed_rows, ngram_rows)."
+    )
 
 
 class Warnings(metaclass=_WithCodes):

@@ -10,6 +10,7 @@ from . import (  # noqa: F401
     convert,
     evaluate,
     explain,
+    export,
     info,
     init,
     learning_curve,

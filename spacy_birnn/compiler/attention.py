@@ -83,7 +83,7 @@ def pooling(writer: Writer, weights: Weights, kind: str, value: Rows) -> Tuple[s
     outside = graph.op("Sub", graph.constant(1.0, "float32"), within)
     outside = graph.op("Mul", outside, graph.constant(-1e30, "float32"))
     if kind == "max":
-        return graph.op("ReduceMax", graph.op("Add", X, outside), axes=[0], keepdims=0), ""
+        return graph.op("ReduceMax", graph.op("Add", X, outside), first, keepdims=0), ""
     hidden = graph.op("Tanh", writer.linear(X, weights["hidden.weight"].T, weights["hidden.bias"]))
     scores = writer.linear(hidden, weights["query.weight"].T)
     shares = graph.op("Softmax", graph.op("Add", scores, outside), axis=0)

@@ -6,10 +6,11 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
-# The oldest that has all operators in use (LayerNormalization)
-OPSET, IR_VERSION = 17, 8
+# The oldest that has all operators in use (BitwiseXor)
+OPSET, IR_VERSION = 18, 8
 FLOAT, INT64, INT32 = TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32
-TYPES = {"float32": FLOAT, "int64": INT64, "int32": INT32}
+UINT64 = TensorProto.UINT64
+TYPES = {"float32": FLOAT, "int64": INT64, "int32": INT32, "uint64": UINT64}
 
 Shape = Sequence[Union[int, str, None]]
 
@@ -41,20 +42,23 @@ class Graph:
         self._n_names += 1
         return f"{self._prefix}{kind}_{self._n_names}"
 
-    def input(self, name: str, dtype: str, shape: Shape) -> str:
-        """What is handed in under a name; asked for again it is the same."""
-        self._declare(name, dtype, shape)
+    def input(self, name: str, dtype: str, shape: Shape, about: str = "") -> str:
+        """What is handed in under a name; asked for again it is the same.
+
+        about (str): What it is, for those who use the graph elsewhere.
+        """
+        self._declare(name, dtype, shape, about)
         self.inputs[name] = shape
         return name
 
-    def output(self, name: str, value: str, dtype: str, shape: Shape) -> None:
+    def output(self, name: str, value: str, dtype: str, shape: Shape, about: str = "") -> None:
         """Give a value out under a name."""
         self._nodes.append(helper.make_node("Identity", [value], [name]))
-        self._declare(name, dtype, shape)
+        self._declare(name, dtype, shape, about)
         self.outputs[name] = shape
 
-    def _declare(self, name: str, dtype: str, shape: Shape) -> None:
-        self._infos[name] = helper.make_tensor_value_info(name, TYPES[dtype], shape)
+    def _declare(self, name: str, dtype: str, shape: Shape, about: str) -> None:
+        self._infos[name] = helper.make_tensor_value_info(name, TYPES[dtype], shape, about)
 
     def constant(self, value: Any, dtype: Optional[str] = None) -> str:
         """An array, or a number or list of them."""
@@ -69,9 +73,16 @@ class Graph:
 
     def ops(self, kind: str, *inputs: str, n_outputs: int, **attributes: Any) -> Tuple[str, ...]:
         """Add an operator with several outputs."""
+        if kind == "Split":
+            attributes["num_outputs"] = n_outputs
         names = tuple(self._name(kind) for _ in range(n_outputs))
         self._nodes.append(helper.make_node(kind, inputs, names, **attributes))
         return names
+
+    @property
+    def size(self) -> int:
+        """The bytes of its constants."""
+        return sum(len(weight.raw_data) for weight in self._weights)
 
     def proto(self) -> GraphProto:
         """The graph as ONNX has it."""
@@ -83,13 +94,11 @@ class Graph:
             self._weights,
         )
 
-    def model(self, metadata: Optional[Dict[str, str]] = None) -> ModelProto:
+    def model(self) -> ModelProto:
         """The whole as a model of ONNX."""
-        model = helper.make_model(
+        return helper.make_model(
             self.proto(),
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
             producer_name="spacy-birnn",
         )
-        helper.set_model_props(model, metadata or {})
-        return model

@@ -5,14 +5,12 @@ from typing import Any
 import numpy as np
 from thinc.api import Model
 
-from ..models.embed import SCALE as TABLE_SCALE
-from ..models.embed import table_rows
 from ..models.tagger import SCALE
 from ..models.torch_wrapper import torch_shim
 from .attention import pooling, self_attention
 from .recurrent import birnn
-from .words import WordVectors, join_parts, read_words, word_parts
-from .writer import TEXTS, WORDS, Arrays, Batch, Ids, Rows, Scores, Writer, converter, param
+from .words import WordVectors
+from .writer import TEXTS, Arrays, Batch, Ids, Rows, Scores, Writer, converter, param
 
 
 @converter("birnn_encoder")
@@ -50,16 +48,8 @@ def _doc_scores(writer: Writer, node: Model, value: Rows) -> Scores:
 
 @converter("word_table")
 def _word_table(writer: Writer, node: Model, value: Batch) -> Rows:
-    if not writer.whole:
-        # It is large, and NumPy finds its rows
-        return writer.host(node)
-
-    def read(words: Any, arrays: Arrays) -> Any:
-        return table_rows(node, words.texts)
-
-    rows = writer.feed("word_rows", "int64", [writer.each], read)
-    E = writer.graph.constant(param(node, "E") * TABLE_SCALE, "float32")
-    return Rows(flat=writer.graph.op("Gather", E, rows, axis=0))
+    # It is large, and NumPy finds its rows
+    return writer.host(node)
 
 
 @converter("spelling_ids")
@@ -88,15 +78,9 @@ def _char_rnn(writer: Writer, node: Model, value: Batch) -> Rows:
 def _by_word(writer: Writer, node: Model, value: Batch) -> Rows:
     """The vectors of the words, each at the tokens that are the word."""
     graph = writer.graph
-    if writer.whole:
-        own = Writer(graph, dims=WORDS, whole=True)
-        vectors = join_parts(own, word_parts(own, node.layers[0]))
-        writer.feeds.append(read_words(own.feeds))
-        writer.watched += own.watched
-    else:
-        found = WordVectors(node.layers[0])
-        writer.feeds.append(found)
-        writer.watched += found.watched
-        vectors = graph.input("vectors_of_words", "float32", ["words", None])
+    found = WordVectors(node.layers[0])
+    writer.feeds.append(found)
+    writer.watched += found.watched
+    vectors = graph.input("vectors_of_words", "float32", ["words", None])
     cells = graph.input("word_at", "int64", [TEXTS.longest, TEXTS.sequences])
     return Rows(padded=graph.op("Gather", vectors, cells, axis=0))

@@ -25,6 +25,8 @@ def _concatenate(writer: Writer, node: Model, value: Value) -> Value:
         parts: List[Any] = [writer.convert_or_host(layer, value) for layer in node.layers]
     else:
         parts = [writer.convert(layer, value) for layer in node.layers]
+    # Static vectors have no columns where there are none
+    parts = [part for part in parts if part.any]
     if len(parts) == 1:
         return parts[0]
     if all(part.padded and not part.flat for part in parts):

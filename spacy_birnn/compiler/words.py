@@ -2,7 +2,6 @@
 
 import os
 import threading
-from functools import partial
 from typing import Any, Callable, Dict, Hashable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -11,9 +10,8 @@ from spacy.tokens import Doc
 from thinc.api import Model
 
 from ..models.features import Words, code_points, distinct_words
-from .graph import Shape
 from .runner import Runner
-from .writer import WORDS, Arrays, Batch, Feed, Writer
+from .writer import WORDS, Arrays, Batch, Writer
 
 # Words that are kept at most; beyond that it begins anew
 SIZE = 20000
@@ -71,20 +69,6 @@ def word_parts(writer: Writer, layer: Model) -> List[Part]:
             parts.append(Part("" if node is static else rows.any, static))
     close()
     return parts
-
-
-def join_parts(writer: Writer, parts: List[Part]) -> str:
-    """All parts of the vectors side by side. Static vectors are an input of the graph."""
-    columns = []
-    for part in parts:
-        value = part.learned
-        if part.static is not None:
-            shape: Shape = [writer.each, part.static.get_dim("nO")]
-            read = partial(_static, part.static)
-            static = writer.feed("static_vectors", "float32", shape, read)
-            value = writer.graph.op("Add", value, static) if value else static
-        columns.append(value)
-    return writer.join(*columns, axis=1)
 
 
 class Table(NamedTuple):
@@ -191,25 +175,12 @@ class WordVectors:
         for part in self._parts:
             columns = next(parts) if part.learned else np.float32(0.0)
             if part.static is not None:
-                columns = columns + _static(part.static, words, {})
+                columns = columns + _static(part.static, words)
             found.append(columns)
         return np.concatenate(found, axis=1)
 
 
-def read_words(feeds: List[Feed]) -> Feed:
-    """What the same reads off documents: the feeds of words, and which word each token is."""
-
-    def read(docs: List[Doc], arrays: Arrays) -> Arrays:
-        words, which = distinct_words(docs)
-        found: Arrays = {"word_at": which}
-        for feed in feeds:
-            found.update(feed(words, found))
-        return found
-
-    return read
-
-
-def _static(node: Model, words: Words, arrays: Arrays) -> np.ndarray:
+def _static(node: Model, words: Words) -> np.ndarray:
     return node.ops.to_numpy(node.predict(words))
 
 

@@ -2,7 +2,19 @@
 the registry of converters, one for each kind of node, so that a new layer brings its own."""
 
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    ClassVar,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import numpy as np
 from thinc.api import Model
@@ -91,14 +103,16 @@ class Scores:
 Value = Union[Batch, Ids, Rows, Scores]
 
 
+# By the name of a node, or by the module of its forward function
+CONVERTERS: Dict[str, "Converter"] = {}
+
+
 @dataclass
 class Writer:
-    """A model that is being written.
+    """A model that is being written. Large tables stay where they are, and word vectors are kept.
 
     graph (Graph): The graph.
     dims (Dims): What the sequences are.
-    whole (bool): Whether all weights are to be in the graph, and nothing runs before it. Else large
-        tables stay where they are, and word vectors are kept.
     feeds (List[Feed]): What reads the inputs off a batch.
     watched (List[Model]): The nodes that are in the graph.
     hosted (List[Model]): The nodes that Thinc runs; their output is an input of the graph.
@@ -106,9 +120,10 @@ class Writer:
         of them.
     """
 
+    converters: ClassVar[Mapping[str, "Converter"]] = CONVERTERS
+
     graph: Graph = field(default_factory=Graph)
     dims: Dims = TEXTS
-    whole: bool = False
     feeds: List[Feed] = field(default_factory=list)
     watched: List[Model] = field(default_factory=list)
     hosted: List[Model] = field(default_factory=list)
@@ -121,7 +136,7 @@ class Writer:
         RAISES (NoConverter): If there is no converter for it, or for one of its layers.
         """
         own = getattr(node._func, "func", node._func)
-        converter = CONVERTERS.get(node.name) or CONVERTERS.get(own.__module__)
+        converter = self.converters.get(node.name) or self.converters.get(own.__module__)
         if converter is None:
             raise NoConverter(node.name)
         self.watched.append(node)
@@ -149,8 +164,6 @@ class Writer:
 
     def host(self, node: Model) -> Rows:
         """Let Thinc run a node that makes vectors of a batch."""
-        if self.whole:
-            raise NoConverter(node.name)
         self.hosted.append(node)
 
         def read(batch: Any, arrays: Arrays) -> np.ndarray:
@@ -231,19 +244,20 @@ class Writer:
         return self.graph.op("Add", product, self.graph.constant(b, "float32"))
 
 
-Converter = Callable[[Writer, Model, Any], Any]
-# By the name of a node, or by the module of its forward function
-CONVERTERS: Dict[str, Converter] = {}
+# It takes a writer
+Converter = Callable[[Any, Model, Any], Any]
 
 
-def converter(*names: str) -> Callable[[Converter], Converter]:
+def converter(
+    *names: str, converters: Dict[str, Converter] = CONVERTERS
+) -> Callable[[Converter], Converter]:
     """Register what writes a kind of node.
 
     names (str): The names of the nodes, or the modules of their forward functions.
     """
 
     def register(function: Converter) -> Converter:
-        CONVERTERS.update(dict.fromkeys(names, function))
+        converters.update(dict.fromkeys(names, function))
         return function
 
     return register

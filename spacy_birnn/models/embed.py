@@ -3,7 +3,7 @@
 from typing import Any, Callable, List, Optional, Tuple
 
 from thinc.api import HashEmbed, Model, chain, concatenate, uniform_init
-from thinc.types import Floats2d, Ints1d, Ints2d
+from thinc.types import Floats2d, Ints2d
 
 from ..checks import check_positive, check_rate
 from .features import Words, WordsToVectors, by_word, spelling_ids, word_id
@@ -116,11 +116,6 @@ def _forward_table(
         return []
 
     return E[rows] * SCALE, backprop
-
-
-def table_rows(model: WordsToVectors, texts: List[str]) -> Ints1d:
-    """The row of each word in a `word_table`, int64, shape (words,)."""
-    return _table_rows(model, model.ops.xp.asarray(list(map(word_id, texts)), dtype="uint64"))
 
 
 def _table_rows(model: WordsToVectors, ids: Any) -> Any:

@@ -91,21 +91,23 @@ def _forward(
     check_width(X.shape[1], model.maybe_get_dim("nI"), name=model.name)
     W = model.get_param("W")
     emissions = (ops.gemm(X, W, trans2=True) + model.get_param("b")) * SCALE
-    chain_scores = _chain_scores(model)
-    scores = SequenceScores(ops.to_numpy(emissions), lengths, **chain_scores)
+    chained = chain_scores(model)
+    scores = SequenceScores(ops.to_numpy(emissions), lengths, **chained)
 
     def backprop(d_scores: SequenceScores) -> List[Floats2d]:
         dY = ops.asarray2f(d_scores.emissions) * SCALE
         model.inc_grad("W", ops.gemm(dY, X, trans1=True))
         model.inc_grad("b", dY.sum(axis=0))
-        for name in chain_scores:
+        for name in chained:
             model.inc_grad(name, ops.asarray_f(getattr(d_scores, name)) * SCALE)
         return ops.unflatten(ops.gemm(dY, W), lengths)
 
     return scores, backprop
 
 
-def _chain_scores(head: TaggingHead) -> Dict[str, Any]:
+def chain_scores(head: TaggingHead) -> Dict[str, Any]:
+    """What a head says of pairs of neighbours and of either end, by the names of `SequenceScores`;
+    nothing if its labels are independent."""
     names = [name for name in head.param_names if name not in ("W", "b")]
     return {name: head.ops.to_numpy(head.get_param(name)) * SCALE for name in names}
 
@@ -113,8 +115,7 @@ def _chain_scores(head: TaggingHead) -> Dict[str, Any]:
 def _finish(
     model: SequenceTagger, outputs: List[np.ndarray], lengths: np.ndarray
 ) -> SequenceScores:
-    head = model.layers[0].layers[-1]
-    return SequenceScores(outputs[0], lengths, **_chain_scores(head))
+    return SequenceScores(outputs[0], lengths, **chain_scores(model.layers[0].layers[-1]))
 
 
 def _resize(model: SequenceTagger, nO: int) -> SequenceTagger:

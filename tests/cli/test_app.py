@@ -29,6 +29,7 @@ def no_space(monkeypatch):
         ["explain", "MODEL", "a", "--html", "OUT/page.html"],
         ["trace", "MODEL", "a", "-o", "OUT/states.svg"],
         ["calibrate", "MODEL", "data.spacy", "OUT"],
+        ["export", "MODEL", "OUT/a.onnx"],
         ["apply", "MODEL", "INPUT", "OUT/found.jsonl"],
         ["convert", "INPUT", "OUT"],
         ["init", "OUT/config.cfg"],
