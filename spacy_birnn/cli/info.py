@@ -40,13 +40,18 @@ def info_cli(
 ) -> None:
     """Show the layers of a pipeline: the shapes of their weights, the number of parameters, memory
     and share. For recurrent layers, how the number follows from the widths: n of the input, h of
-    the state of one direction. Of a config, what is known before there is data."""
+    the state of one direction; and what predicts without PyTorch. Of a config, what is known before
+    there is data."""
     if model is None and not formula:
         raise typer.BadParameter("name one, or ask for --formula", param_hint="MODEL|CONFIG")
     report: dict[str, Any] = {}
     if model is not None:
         is_config = Path(model).suffix == ".cfg"
-        report = describe_config(Path(model)) if is_config else describe(load_pipeline(model))
+        if is_config:
+            report = describe_config(Path(model))
+        else:
+            nlp = load_pipeline(model)
+            report = {**describe(nlp), "graphs": graphs(nlp)}
     if formula:
         report["formula"] = formula_table()
     if as_json:
@@ -72,9 +77,8 @@ def describe(nlp: "Language") -> dict[str, Any]:
     layers: list[dict[str, Any]] = []
     unknown: list[str] = []
     seen: set[int] = set()
-    for component, pipe in nlp.pipeline:
-        model: Any = getattr(pipe, "model", None)
-        for node in model.walk(order="dfs_post") if hasattr(model, "walk") else ():
+    for component, pipe in _with_models(nlp):
+        for node in pipe.model.walk(order="dfs_post"):
             # A layer may be in several components
             if node.id in seen:
                 continue
@@ -86,6 +90,21 @@ def describe(nlp: "Language") -> dict[str, Any]:
     vectors = nlp.vocab.vectors
     found = {"shape": list(vectors.shape), "bytes": int(vectors.data.nbytes)}
     return _summed(nlp, layers, found if vectors.size else None, unknown)
+
+
+def graphs(nlp: "Language") -> dict[str, list[str]]:
+    """The components that predict through a compiled graph, each with the layers that are outside
+    of it because they have no converter."""
+    from ..models.prediction import outside_graphs
+
+    found = {name: outside_graphs(pipe.model) for name, pipe in _with_models(nlp)}
+    return {name: outside for name, outside in found.items() if outside is not None}
+
+
+def _with_models(nlp: "Language") -> Iterator[tuple[str, Any]]:
+    for name, pipe in nlp.pipeline:
+        if hasattr(getattr(pipe, "model", None), "walk"):
+            yield name, pipe
 
 
 def describe_config(path: Path) -> dict[str, Any]:
@@ -316,6 +335,9 @@ def _print_layers(report: dict[str, Any]) -> None:
         rows_, width = report["vectors"]["shape"]
         size = _size(report["vectors"]["bytes"])
         print(f"Word vectors: {_number(rows_)} of width {width}, {size}, not trained")
+    for component, outside in report.get("graphs", {}).items():
+        rest = f"; as before: {', '.join(outside)}" if outside else ""
+        print(f"Predicts through ONNX Runtime: {component}{rest}")
     for what in report["unknown"]:
         print(f"Not known until data is seen: {what}")
 

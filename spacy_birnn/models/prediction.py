@@ -4,7 +4,7 @@ import contextlib
 import os
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 from spacy.tokens import Doc
@@ -81,20 +81,24 @@ class GraphShim(Shim):
         self._built = 0
 
     def program(self, model: Model) -> Any:
-        """The compiled model, see `compiler.program.compiled`. None if it has to run as it is: on a
-        GPU, and where a part has no converter.
+        """The compiled model. None if it has to run as it is: on a GPU, and where a part has no
+        converter.
 
         model (Model): The model that this belongs to, initialized.
         """
         if self.reads != "words" and (model.ops.device_type != "cpu" or _is_off.get()):
             return None
+        return self.compiled(model).program
+
+    def compiled(self, model: Model) -> Any:
+        """What has become of the model: a `compiler.program.Compiled`, built if there is none."""
         found = self._compiled
         if found is None or self._built != _generation or found.watch.sees_a_change():
             from ..compiler.program import compiled
 
             self._built = _generation
             found = self._compiled = compiled(model, self.reads)
-        return found.program
+        return found
 
     def drop(self) -> None:
         self.version += 1
@@ -132,6 +136,23 @@ def program_of(model: Model) -> Any:
     """The graph of a model that has a `GraphShim`; see `GraphShim.program`."""
     shim = next(shim for shim in model.shims if isinstance(shim, GraphShim))
     return shim.program(model)
+
+
+def outside_graphs(model: Model) -> Optional[List[str]]:
+    """The names of the nodes of a model that Thinc or torch runs when it predicts on a CPU, because
+    they have no converter. None if nothing of the model is in a graph.
+
+    model (Model): An initialized model.
+    """
+    names = []
+    for node in model.walk():
+        for shim in node.shims:
+            if isinstance(shim, GraphShim):
+                found = shim.compiled(node)
+                if found.program is not None:
+                    return names + [hosted.name for hosted in getattr(found.program, "hosted", [])]
+                names.append(found.missing)
+    return None
 
 
 def with_graph(layer: Model, finish: Finish) -> Model:

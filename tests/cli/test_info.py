@@ -102,6 +102,25 @@ def test_the_tables_have_the_layers(path):
     assert f"birnn_ner: birnn_encoder.layers.0 {formula}" in lines
 
 
+def test_what_predicts_through_a_graph(path, nlp, make_examples, tmp_path):
+    assert set(run_json(path)["graphs"]) >= {"birnn_ner", "birnn_lemmatizer"}
+    nlp.add_pipe("textcat")
+    width = {"@architectures": "spacy.CharacterEmbed.v2", "width": 8, "rows": 9, "nM": 2, "nC": 2}
+    tok2vec = {
+        "@architectures": "spacy.Tok2Vec.v2",
+        "embed": {**width, "include_static_vectors": False},
+        "encode": {"@architectures": "spacy-birnn.BiRNNEncoder.v1", "width": 8},
+    }
+    nlp.add_pipe("birnn_ner", config={"model": {"tok2vec": tok2vec}})
+    nlp.initialize(lambda: make_examples(nlp))
+    nlp.to_disk(tmp_path / "other")
+    assert run_json(tmp_path / "other")["graphs"] == {"birnn_ner": ["charembed"]}
+    assert (
+        "Predicts through ONNX Runtime: birnn_ner; as before: charembed"
+        in run(tmp_path / "other")[1]
+    )
+
+
 def test_layers_that_components_share_are_counted_once(nlp, tiny_tok2vec, make_examples, tmp_path):
     nlp.add_pipe("tok2vec", config={"model": tiny_tok2vec})
     listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": 16}
