@@ -26,6 +26,7 @@ TINY_TOK2VEC = {
     "embed_rows": 100,
     "char_width": 8,
     "word_dropout": 0.0,
+    "spelling_dropout": 0.0,
     "dropout": None,
     "locked_dropout": None,
 }

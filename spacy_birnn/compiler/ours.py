@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 from thinc.api import Model
 
+from ..models.embed import all_spelling_ids
 from ..models.tagger import SCALE
 from ..models.torch_wrapper import torch_shim
 from .attention import pooling, self_attention
 from .recurrent import birnn
 from .words import WordVectors
-from .writer import TEXTS, Arrays, Batch, Ids, Rows, Scores, Writer, converter, param
+from .writer import TEXTS, Arrays, Batch, Rows, Scores, Writer, converter, param
 
 
 @converter("birnn_encoder")
@@ -52,9 +53,26 @@ def _word_table(writer: Writer, node: Model, value: Batch) -> Rows:
     return writer.host(node)
 
 
-@converter("spelling_ids")
-def _spelling_ids(writer: Writer, node: Model, value: Batch) -> Ids:
-    return Ids(writer.read("spelling", lambda words, arrays: node.predict(words)))
+@converter("spelling")
+def _spelling(writer: Writer, node: Model, value: Batch) -> Rows:
+    """All of its tables as one, one below the other: a fraction of the operators."""
+    graph = writer.graph
+    tables = [inner for inner in node.walk() if inner.name == "hashembed"]
+    writer.watched += tables
+    n_rows = tables[0].get_dim("nV")
+
+    def read(words: Any, arrays: Arrays) -> np.ndarray:
+        ids: Any = np.ascontiguousarray(all_spelling_ids(node, words).T)
+        rows = [
+            table.ops.hash(table.ops.xp.asarray(own), table.attrs["seed"]) % n_rows + i * n_rows
+            for i, (table, own) in enumerate(zip(tables, ids))
+        ]
+        return node.ops.to_numpy(node.ops.xp.stack(rows, axis=1))
+
+    rows = writer.feed("hashed", "int64", [writer.each, len(tables), 4], read)
+    E = graph.constant(np.concatenate([param(table, "E") for table in tables]), "float32")
+    vectors = graph.op("ReduceSum", graph.op("Gather", E, rows, axis=0), graph.constant([2]))
+    return Rows(flat=graph.op("Reshape", vectors, graph.constant([0, -1])))
 
 
 @converter("char_rnn")

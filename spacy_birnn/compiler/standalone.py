@@ -34,6 +34,7 @@ from .writer import (
 READING: Dict[str, Converter] = {}
 reading = partial(converter, converters=READING)
 
+AFFIX = "The hash of each word's {} characters; 0 if it has fewer than {}."
 ABOUT = {
     "lengths": "The number of words of each text, at least 1. The other inputs have the words of "
     "all texts one after the other.",
@@ -41,6 +42,10 @@ ABOUT = {
     "word": "The hash of each word in lower case, each of its digits replaced by 0.",
     "first_character": "The hash of each word's first character.",
     "last_characters": "The hash of each word's last three characters.",
+    "prefix_3": AFFIX.format("first three", 6),
+    "suffix_2": AFFIX.format("last two", 4),
+    "suffix_3": AFFIX.format("last three", 6),
+    "suffix_4": AFFIX.format("last four", 8),
     "shape": "The hash of each word's shape: X for an upper-case letter, x for another letter, d "
     "for a digit, any other character as it is; of more than four equal ones in a row four; and "
     "LONG for a word of 100 characters or more.",
@@ -182,9 +187,10 @@ def _trained_vectors(writer: StandaloneWriter, node: Model, value: Batch) -> Row
     return Rows(flat=writer.graph.op("Add", own.any, static.any)) if static.any else own
 
 
-@reading("spelling_ids")
-def _spelling_ids(writer: StandaloneWriter, node: Model, value: Batch) -> Columns:
-    return Columns([writer.ids(name) for name in ("first_character", "last_characters", "shape")])
+@reading("spelling")
+def _spelling(writer: StandaloneWriter, node: Model, value: Batch) -> Value:
+    ids: Any = Columns([writer.ids(name) for name in node.attrs["kinds"]])
+    return writer.convert(node.layers[0], ids)
 
 
 @reading("char_rnn")

@@ -2,18 +2,28 @@
 
 from typing import Any, Callable, List, Optional, Tuple
 
-from thinc.api import HashEmbed, Model, chain, concatenate, uniform_init
-from thinc.types import Floats2d, Ints2d
+import numpy as np
+from thinc.api import HashEmbed, Model, concatenate, uniform_init
+from thinc.types import Floats2d
 
 from ..checks import check_positive, check_rate
-from .features import Words, WordsToVectors, by_word, spelling_ids, word_id
+from .features import (
+    AFFIXES,
+    SPELLING,
+    Words,
+    WordsToVectors,
+    affix_ids,
+    by_word,
+    spelling_ids,
+    word_id,
+)
 from .types import DocsToVectors
 from .vectors import word_vectors
 
 # Of the vectors in the table of words
 SCALE = 4.0
-# Of each of the three tables of how a word is written
-SPELLING_WIDTH, SPELLING_ROWS = 32, 2500
+# Of the tables of how a word is written: the width of all, and the rows of each
+SPELLING_WIDTH, SPELLING_ROWS = 96, 2500
 
 
 def build_word_char_embed(
@@ -23,6 +33,8 @@ def build_word_char_embed(
     word_dropout: float,
     chars: Optional[DocsToVectors],
     train_vectors: bool = False,
+    affixes: bool = False,
+    spelling_dropout: float = 0.0,
 ) -> DocsToVectors:
     """A vector for each token from its word alone. Side by side stand a vector of its own (see
     `word_table`), hashed vectors of its first character, its last three and its shape, its
@@ -35,13 +47,18 @@ def build_word_char_embed(
         that come last have none if there are more. Recommended: 5000 to 50000.
     word_dropout (float): Share of the batch's distinct words whose own vector is hidden in a
         training step, so that the model learns to do without it (Gal and Ghahramani 2016). It is
-        hidden at prediction too if training never showed the word. How a word is written is never
-        hidden. Recommended: 0.1 to 0.5.
+        hidden at prediction too if training never showed the word. Recommended: 0.1 to 0.5.
     chars (Optional[Model[List[Doc], List[Floats2d]]]): A character encoder, such as
         `spacy-birnn.CharRNN.v1`. null for none.
     train_vectors (bool): Whether static vectors are trained on. A word's own vector is then what
         its static vector lacks: it has the same width, starts at 0 and is added to it. The vectors
         of the vocab stay as they are. Makes no difference where there are no static vectors.
+    affixes (bool): Whether the hashed vectors are of more affixes: the first character, the first
+        three, the last two, three and four, and the shape, in the same width together. Affixes of
+        two and more are read of words that are at least twice as long. Recommended: true for
+        entities, false for categories.
+    spelling_dropout (float): Share of the batch's distinct words whose hashed vectors are hidden in
+        a training step, drawn apart from `word_dropout`. Recommended: 0.2 with `affixes`, else 0.
     RAISES (ValueError): E001 for impossible settings, E014 for static vectors of another width than
         in training, E017 for those that are not finite.
     """
@@ -49,8 +66,8 @@ def build_word_char_embed(
     check_positive("width", width, where=where)
     check_positive("rows", rows, where=where)
     check_rate("word_dropout", word_dropout, where=where)
-    tables = [HashEmbed(SPELLING_WIDTH, SPELLING_ROWS, column=i, seed=9 + i) for i in range(3)]
-    spelling = chain(_spelling_ids(), concatenate(*tables))
+    check_rate("spelling_dropout", spelling_dropout, where=where)
+    spelling = _spelling(affixes, spelling_dropout)
     if train_vectors:
         parts = [_trained_vectors(word_table(None, rows, word_dropout), width), spelling]
     else:
@@ -177,11 +194,48 @@ def _forward_trained(
     return own + static if static.shape[1] else own, backprop
 
 
-def _spelling_ids() -> Model[Words, Ints2d]:
-    """See `features.spelling_ids`; shape (words, 3)."""
-    return Model("spelling_ids", _forward_spelling)
+def _spelling(affixes: bool, dropout: float) -> WordsToVectors:
+    """Hashed vectors of how a word is written, side by side.
+
+    affixes (bool): Whether they are those of `features.affix_ids`; else of `spelling_ids`.
+    dropout (float): Share of the words for which they are all 0 in a training step.
+    """
+    kinds = AFFIXES if affixes else SPELLING
+    n = len(kinds)
+    tables = [HashEmbed(SPELLING_WIDTH // n, SPELLING_ROWS, column=i, seed=9 + i) for i in range(n)]
+    return Model(
+        "spelling",
+        _forward_spelling,
+        init=_init_spelling,
+        layers=[concatenate(*tables)],
+        dims={"nO": SPELLING_WIDTH},
+        attrs={"spelling_dropout": dropout, "kinds": kinds},
+    )
 
 
-def _forward_spelling(model: Model, words: Words, is_train: bool) -> Tuple[Ints2d, Callable]:
-    ids = [spelling_ids(word) for word in words.texts]
-    return model.ops.xp.asarray(ids, dtype="uint64"), lambda d_ids: []
+def all_spelling_ids(model: WordsToVectors, words: Words) -> np.ndarray:
+    """What a `spelling` layer hashes of each word, uint64, shape (words, kinds)."""
+    ids_of = affix_ids if model.attrs["kinds"] == AFFIXES else spelling_ids
+    return np.array([ids_of(word) for word in words.texts], dtype="uint64")
+
+
+def _init_spelling(model: WordsToVectors, X=None, Y=None) -> None:
+    model.layers[0].initialize()
+
+
+def _forward_spelling(
+    model: WordsToVectors, words: Words, is_train: bool
+) -> Tuple[Floats2d, Callable]:
+    xp, rate = model.ops.xp, model.attrs["spelling_dropout"]
+    ids = xp.asarray(all_spelling_ids(model, words))
+    Y, backprop_tables = model.layers[0](ids, is_train)
+    if not is_train or not rate:
+        shown = xp.ones((1, 1), dtype="bool")
+    else:
+        shown = xp.random.random((len(ids), 1)) >= rate
+
+    def backprop(dY: Floats2d) -> List:
+        backprop_tables(dY * shown)
+        return []
+
+    return Y * shown, backprop

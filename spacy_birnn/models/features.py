@@ -68,11 +68,26 @@ def word_id(word: str) -> int:
     return get_string_id(without_digits(word.lower()))
 
 
+# What `spelling_ids` and `affix_ids` hash of a word
+SPELLING = ["first_character", "last_characters", "shape"]
+AFFIXES = ["first_character", "prefix_3", "suffix_2", "suffix_3", "suffix_4", "shape"]
+
+
 @lru_cache(maxsize=2**16)
-def spelling_ids(word: str) -> Tuple[int, int, int]:
+def spelling_ids(word: str) -> Tuple[int, ...]:
     """How a word is written: the hashes of its first character, its last three and its shape (as
     spaCy's SHAPE, such as "Xxxx" or "d.dd"), unsigned 64-bit integers."""
     return get_string_id(word[:1]), get_string_id(word[-3:]), get_string_id(word_shape(word))
+
+
+@lru_cache(maxsize=2**16)
+def affix_ids(word: str) -> Tuple[int, ...]:
+    """The same of its first character, its first three, its last two, three and four, and its
+    shape. A word that is not twice as long as an affix has none of that length: it would say which
+    word it is, and could be learnt by heart in its place."""
+    affixes = [word[:3], word[-2:], word[-3:], word[-4:]]
+    own = [affix if len(word) >= 2 * len(affix) else "" for affix in affixes]
+    return tuple(map(get_string_id, (word[:1], *own, word_shape(word))))
 
 
 def code_points(words: List[str], *, max_chars: int) -> Tuple[np.ndarray, np.ndarray]:

@@ -27,6 +27,8 @@ def build_birnn_tok2vec(
     word_dropout: float = 0.3,
     char_width: Optional[int] = 50,
     train_vectors: bool = False,
+    affixes: bool = False,
+    spelling_dropout: float = 0.0,
 ) -> DocsToVectors:
     """A character + word bidirectional RNN: `spacy-birnn.WordCharEmbed.v1` with
     `spacy-birnn.CharRNN.v1`, read by `spacy-birnn.BiRNNEncoder.v1`, with one flat set of options.
@@ -50,6 +52,10 @@ def build_birnn_tok2vec(
     char_width (Optional[int]): Width of the vector made from a word's characters, even. null reads
         no characters. Recommended: 32 to 128.
     train_vectors (bool): Whether static vectors are trained on, see `spacy-birnn.WordCharEmbed.v1`.
+    affixes (bool): Whether more affixes are read, see `spacy-birnn.WordCharEmbed.v1`.
+        Recommended: true for entities, as `birnn_ner` sets it; false for categories.
+    spelling_dropout (float): Share of distinct words whose affixes and shape are hidden in a
+        training step. Recommended: 0.2 with `affixes`, as `birnn_ner` sets it, else 0.
     RAISES (ValueError): E001, E002, E003 for impossible settings.
     """
     where = "spacy-birnn.BiRNNTok2Vec.v1"
@@ -67,6 +73,7 @@ def build_birnn_tok2vec(
     check_positive("embed_rows", embed_rows, where=where)
     check_positive("embed_width", embed_width, where=where)
     check_rate("word_dropout", word_dropout, where=where)
+    check_rate("spelling_dropout", spelling_dropout, where=where)
     if char_width is not None:
         check_positive("char_width", char_width, where=where, even=True)
     layer = build_Tok2Vec_model(
@@ -75,6 +82,8 @@ def build_birnn_tok2vec(
             rows=embed_rows,
             word_dropout=word_dropout,
             train_vectors=train_vectors,
+            affixes=affixes,
+            spelling_dropout=spelling_dropout,
             chars=None
             if char_width is None
             else build_char_rnn(width=char_width, cell=cell, dropout=dropout),

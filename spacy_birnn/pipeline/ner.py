@@ -34,7 +34,7 @@ from .calibration import Decisions, Evidence
 from .confidence import get_confidence, register_extensions, set_confidence
 from .fitting import best_threshold, calibrated, fit_beta, uncalibrated
 from .labels import EntitySpan, Scheme, scheme_of
-from .sequence import CRF_MODEL, SequenceLabeller
+from .sequence import SOFTMAX_MODEL, SequenceLabeller
 from .spans import Candidate, DocChain, by_sequence, first_disjoint
 
 # A lower threshold would look at very many spans, none of which is likely
@@ -42,13 +42,19 @@ LOWEST_THRESHOLD = 0.01
 # Where some labels have a threshold of their own, that of the others until one is fitted: more
 # probable than not
 MIDDLE_THRESHOLD = 0.5
+# Names that training never showed are many: their affixes tell, and some words are read without
+MODEL = {
+    **SOFTMAX_MODEL,
+    "output": "crf",
+    "tok2vec": {**SOFTMAX_MODEL["tok2vec"], "affixes": True, "spelling_dropout": 0.2},
+}
 
 
 @Language.factory(
     "birnn_ner",
     assigns=["doc.ents", "token.ent_iob", "token.ent_type"],
     default_config={
-        "model": CRF_MODEL,
+        "model": MODEL,
         "scheme": "BILUO",
         "threshold": None,
         "confidence": True,

@@ -26,7 +26,6 @@ output = "softmax"
 @architectures = "spacy-birnn.BiRNNTok2Vec.v1"
 """
 SOFTMAX_MODEL = Config().from_str(default_model_config)["model"]
-CRF_MODEL = {**SOFTMAX_MODEL, "output": "crf"}
 
 
 class SequenceLabeller(BiRNNPipe):

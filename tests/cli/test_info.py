@@ -102,7 +102,8 @@ def test_the_tables_have_the_layers(path):
     assert f"birnn_ner: birnn_encoder.layers.0 {formula}" in lines
 
 
-def test_what_predicts_through_a_graph(path, nlp, make_examples, tmp_path):
+def test_what_predicts_through_a_graph(path, make_examples, tmp_path):
+    nlp = spacy.blank("en")
     assert set(run_json(path)["graphs"]) >= {"birnn_ner", "birnn_lemmatizer"}
     nlp.add_pipe("textcat")
     width = {"@architectures": "spacy.CharacterEmbed.v2", "width": 8, "rows": 9, "nM": 2, "nC": 2}

@@ -38,7 +38,7 @@ def randomize() -> Callable[[Model], Model]:
                     node.set_param(name, (param + noise).astype("f"))
             for shim in node.shims:
                 for param in shim.module.parameters() if hasattr(shim, "module") else ():
-                    param.data += param.new_tensor(random.normal(0, 0.2, param.shape))
+                    param.data += param.new_tensor(random.normal(0, 0.1, param.shape))
                 if hasattr(shim, "module"):
                     shim.module.eval()
         return model

@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 from spacy.ml.models.tok2vec import CharacterEmbed
@@ -59,6 +61,26 @@ def test_how_an_unknown_word_is_written_shows(nlp, other, different):
     """Its first character, its last three, and its shape."""
     model = build(nlp.vocab, rows=500, chars=None, word_dropout=0.2)
     vectors = predict(model, nlp.vocab, ["bretten", other])
+    assert (not np.allclose(*vectors, atol=1e-4)) == different
+
+
+@pytest.mark.parametrize(
+    "word, other, different",
+    # The first character; three; the last two, three and four; the shape
+    [("bottled", "cottled", True), ("bottleneck", "bobtleneck", True)]
+    + [("rotten", "rottex", True), ("bottle", "botxle", True), ("nitrates", "nitrxtes", True)]
+    + [("rotten", "Rotten", True), ("rotten", "ROTTEN", True), ("rotten", "rotte4", True)]
+    # What is between the affixes, and affixes that would be more than half of a word
+    + [
+        ("bottleneck", "botxxxneck", False),
+        ("rotted", "rotxed", True),
+        ("nitrate", "nitxate", False),
+    ]
+    + [("salts", "sxxts", False)],
+)
+def test_affixes_of_an_unknown_word_show(nlp, word, other, different):
+    model = build(nlp.vocab, rows=500, chars=None, word_dropout=0.2, affixes=True)
+    vectors = predict(model, nlp.vocab, [word, other])
     assert (not np.allclose(*vectors, atol=1e-4)) == different
 
 
@@ -204,25 +226,35 @@ def test_word_dropout_hides_the_word_in_training_only(nlp):
     assert not np.allclose(*model.predict(docs)[0])
 
 
-@pytest.mark.parametrize("with_chars", [False, True])
-def test_word_dropout_leaves_how_a_word_is_written(nlp, with_chars):
-    chars = build_char_rnn(width=8, char_width=4, rows=64) if with_chars else None
-    model = build(nlp.vocab, rows=500, chars=chars, word_dropout=0.9999)
-    docs = [Doc(nlp.vocab, words=["stone", "Salt", "shone"])]
-    stone, salt, shone = model(docs, is_train=True)[0][0]
-    assert not np.allclose(stone, salt, atol=1e-4)
-    assert np.allclose(stone, shone, atol=1e-4) != with_chars
+def test_dropout_leaves_the_characters(nlp):
+    model = build(nlp.vocab, rows=500, word_dropout=0.9999, spelling_dropout=0.9999)
+    stone, shone = model([Doc(nlp.vocab, words=["stone", "shone"])], is_train=True)[0][0]
+    assert not np.allclose(stone, shone, atol=1e-4)
 
 
-def test_word_dropout_is_drawn_for_each_step_and_each_word(nlp):
+def test_dropout_is_drawn_for_each_step_each_word_and_its_spelling(nlp):
     docs = [Doc(nlp.vocab, words=[f"w{i}" for i in range(200)])]
-    model = build(nlp.vocab, rows=500, chars=None, word_dropout=0.5)
+    model = build(nlp.vocab, rows=500, chars=None, word_dropout=0.5, spelling_dropout=0.5)
     set_dropout_rate(model, 0.0)
     steps = [model(docs, is_train=True)[0][0] for _ in range(2)]
     shown = model.predict(docs)[0]
-    kept = [np.isclose(Y, shown, atol=1e-6).all(axis=1) for Y in steps]
+    kept = [
+        np.isclose(Y[:, columns], shown[:, columns], atol=1e-6).all(axis=1)
+        for Y in steps
+        for columns in (slice(0, 8), slice(8, None))
+    ]
     assert all(0.3 < share.mean() < 0.7 for share in kept)
-    assert not np.array_equal(*kept)
+    assert all(not np.array_equal(*pair) for pair in combinations(kept, 2))
+
+
+def test_spelling_that_is_hidden_learns_nothing(nlp):
+    model = build(nlp.vocab, rows=500, chars=None, spelling_dropout=0.9999)
+    before = predict(model, nlp.vocab)[:, 8:]
+    Y, backprop = model([Doc(nlp.vocab, words=WORDS)], is_train=True)
+    assert not Y[0][:, 8:].any()
+    backprop([np.ones_like(Y[0])])
+    model.finish_update(Adam(0.01))
+    assert np.array_equal(before, predict(model, nlp.vocab)[:, 8:])
 
 
 @pytest.mark.parametrize(
@@ -231,6 +263,7 @@ def test_word_dropout_is_drawn_for_each_step_and_each_word(nlp):
         ({"width": 0}, "'width'.*0"),
         ({"rows": 0}, "'rows'.*0"),
         ({"word_dropout": 1.5}, "'word_dropout'.*1.5"),
+        ({"spelling_dropout": -0.1}, "'spelling_dropout'.*-0.1"),
     ],
 )
 def test_impossible_settings_are_named(nlp, settings, message):
