@@ -34,7 +34,7 @@ def randomize() -> Callable[[Model], Model]:
             for name in node.param_names:
                 param: Any = node.get_param(name)
                 if param.dtype.kind == "f":
-                    noise = random.normal(0, 0.3, param.shape)
+                    noise = random.normal(0, 0.1, param.shape)
                     node.set_param(name, (param + noise).astype("f"))
             for shim in node.shims:
                 for param in shim.module.parameters() if hasattr(shim, "module") else ():
