@@ -59,6 +59,7 @@ PUBLIC = {
     "explanation": ["explain", "hide"],
     "tracing": ["trace", "Trace"],
     "export": ["export_onnx"],
+    "models.prediction": ["set_threads"],
     "evaluation": [
         "predict",
         "compare_entities",
