@@ -1,6 +1,7 @@
 """Refuse impossible settings by name and value, before anything is built from them."""
 
 import warnings
+from importlib.util import find_spec
 from typing import Any, Literal, Optional, Sequence, get_args
 
 from .errors import BirnnError, Errors, Warnings
@@ -117,3 +118,14 @@ def check_recurrent(
         warnings.warn(Warnings.W013.format(name="stack", value=stack, where=where), stacklevel=4)
     if merge != "concat" and direction != "both":
         raise BirnnError(Errors.E002.format(merge=merge, direction=direction))
+
+
+def check_torch(name: str) -> None:
+    """RAISES (ValueError): E069 if PyTorch can't be imported, which training needs."""
+    reason: Any = "it is not installed"
+    try:
+        if find_spec("torch") is not None:
+            return
+    except ImportError as e:
+        reason = e
+    raise BirnnError(Errors.E069.format(name=name, reason=reason))

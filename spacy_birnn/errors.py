@@ -77,8 +77,9 @@ class Errors(metaclass=_WithCodes):
         "with other settings; load it with the config.cfg that was saved beside it."
     )
     E013 = (
-        "Can't load the model of '{name}': {reason}. The file is truncated, altered, or belongs to "
-        "another architecture; copy it again or train again."
+        "Can't load the model of '{name}': {reason}. The file is truncated, altered, belongs to "
+        "another architecture, or was saved by another version of spacy-birnn. Copy it again, or "
+        "train again."
     )
     E014 = (
         "The vocab's word vectors have {found} columns, but the model was trained with {expected}. "
@@ -232,9 +233,9 @@ class Errors(metaclass=_WithCodes):
         '"onnxruntime>={oldest}".'
     )
     E069 = (
-        "The layer '{name}' needs PyTorch here, which can't be imported: {reason}. Only predicting "
-        "on a CPU, with layers that can be compiled, does without it. Install it with: pip install "
-        '"spacy-birnn[train]".'
+        "'{name}' needs PyTorch here, which can't be imported: {reason}. Training needs it; "
+        "predicting on a CPU does not, unless a layer can't be compiled. Install it with: pip "
+        'install "spacy-birnn[train]".'
     )
     # Files of annotated texts
     E070 = "'{path}' is empty. Expected a file of annotated texts."

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Dict, Union
+from typing import Any, Dict, Optional, Union
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
@@ -77,16 +77,26 @@ def export_onnx(pipe: Any, path: Union[str, Path], *, float16: bool = False) -> 
     return model
 
 
+def can_be_exported(pipe: Any) -> bool:
+    """Whether a component is of a kind that can be exported, and has a tok2vec of its own."""
+    return isinstance(pipe, tuple(KINDS)) and _listener(pipe) is None
+
+
+def _listener(pipe: Any) -> Optional[Tok2VecListener]:
+    nodes = pipe.model.walk()
+    return next((node for node in nodes if isinstance(node, Tok2VecListener)), None)
+
+
 def to_onnx(pipe: Any) -> ModelProto:
     """A trained component as a model of ONNX; see `export_onnx`."""
     kind = next((kind for kind in KINDS if isinstance(pipe, kind)), None)
     if kind is None:
         values = {"name": getattr(pipe, "name", repr(pipe)), "found": type(pipe).__name__}
         raise BirnnError(Errors.E100.format(**values, able=", ".join(KINDS.values())))
-    for node in pipe.model.walk():
-        if isinstance(node, Tok2VecListener):
-            shared = "tok2vec" if node.upstream_name == "*" else node.upstream_name
-            raise BirnnError(Errors.E101.format(name=pipe.name, tok2vec=shared))
+    listener = _listener(pipe)
+    if listener is not None:
+        shared = "tok2vec" if listener.upstream_name == "*" else listener.upstream_name
+        raise BirnnError(Errors.E101.format(name=pipe.name, tok2vec=shared))
     if isinstance(pipe, BiRNNPipe):
         pipe._check_ready()
     elif not all(node.has_param(name) for node in pipe.model.walk() for name in node.param_names):

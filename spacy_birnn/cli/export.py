@@ -24,12 +24,19 @@ def export_cli(
     Prints what goes into it and what comes out."""
     check_output(out, force=force)
     nlp = load_pipeline(model)
-    from ..export import KINDS, export_onnx
+    from ..export import can_be_exported, export_onnx
 
-    able = [name for name, found in nlp.pipeline if isinstance(found, tuple(KINDS))]
-    if pipe is None and len(able) != 1:
-        shown = ", ".join(able) or "none"
-        fail("Can't tell which component to export", f"Name one with --pipe. Possible: {shown}.")
+    able = [name for name, found in nlp.pipeline if can_be_exported(found)]
+    if pipe is None and not able:
+        fail(
+            "Nothing in this pipeline can be exported as it is",
+            f"It has: {', '.join(nlp.pipe_names)}. Name one with --pipe to see why it can't.",
+        )
+    if pipe is None and len(able) > 1:
+        fail(
+            "Can't tell which component to export",
+            f"Name one with --pipe. Possible: {', '.join(able)}.",
+        )
     name = pipe or able[0]
     if name not in nlp.pipe_names:
         fail(f"There is no component '{name}'", f"The pipeline has: {', '.join(nlp.pipe_names)}.")

@@ -12,7 +12,7 @@ from thinc.api import Model, Optimizer
 from thinc.shims import Shim
 from thinc.types import Floats2d
 
-from ..checks import check_positive
+from ..checks import check_positive, check_torch
 
 # What a model gives, from the outputs of its graph and the length of each sequence
 Finish = Callable[[Model, List[np.ndarray], np.ndarray], Any]
@@ -173,6 +173,9 @@ def with_graph(layer: Model, finish: Finish) -> Model:
 
 def _init(model: Model, X=None, Y=None) -> None:
     (layer,) = model.layers
+    if any(hasattr(shim, "module_class") for node in layer.walk() for shim in node.shims):
+        # Before the weights of other layers are made anew
+        check_torch(layer.name)
     layer.initialize(X=X, Y=Y)
     for name in layer.dim_names:
         if layer.has_dim(name):

@@ -21,6 +21,7 @@ from thinc.api import (
 from thinc.shims import Shim
 from thinc.types import FloatsXd
 
+from ..checks import check_torch
 from ..errors import BirnnError, Errors
 
 # Recurrent layers learn best at three times the rate of 0.001 that spaCy's recommended [training]
@@ -122,10 +123,8 @@ def plain_torch() -> Iterator[None]:
 def _on_cpu(layer_name: str) -> Iterator[None]:
     """The same, where tensors are made without a word on which device. Every module is made in
     here, so this is where torch is missed."""
-    try:
-        import torch
-    except ImportError as e:
-        raise BirnnError(Errors.E069.format(name=layer_name, reason=e)) from e
+    check_torch(layer_name)
+    import torch
 
     with plain_torch(), torch.device("cpu"):
         yield

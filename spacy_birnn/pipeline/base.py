@@ -14,6 +14,7 @@ from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from thinc.api import Optimizer, set_dropout_rate
 
+from ..checks import check_torch
 from ..errors import BirnnError, Errors
 from ..files import replacing
 
@@ -180,6 +181,7 @@ class BiRNNPipe(TrainablePipe):
         losses: Optional[Dict[str, float]],
     ) -> Dict[str, float]:
         """One step of training. Documents without tokens teach nothing."""
+        check_torch(self.name)
         self._check_ready()
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)

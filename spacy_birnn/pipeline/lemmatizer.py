@@ -14,7 +14,7 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model, Optimizer, set_dropout_rate
 from thinc.types import Floats1d
 
-from ..checks import check_flag, check_positive, check_probability
+from ..checks import check_flag, check_positive, check_probability, check_torch
 from ..errors import BirnnError, Errors, ReportOnce, Warnings
 from .base import BiRNNPipe, Setting
 
@@ -159,6 +159,7 @@ class BiRNNLemmatizer(BiRNNPipe):
         RAISES (ValueError): E040 if the examples have no lemmas, E020 for labels that are no list,
             E043 for labels that are no characters.
         """
+        check_torch(self.name)
         validate_get_examples(get_examples, "BiRNNLemmatizer.initialize")
         self._check_labels(labels)
         known = {
@@ -252,6 +253,7 @@ class BiRNNLemmatizer(BiRNNPipe):
         RETURNS (Dict[str, float]): The updated losses.
         RAISES (ValueError): E010 before initialization.
         """
+        check_torch(self.name)
         validate_examples(examples, "BiRNNLemmatizer.update")
         self._check_ready()
         losses = {} if losses is None else losses

@@ -10,7 +10,7 @@ from spacy.training import Example
 from spacy.vocab import Vocab
 from thinc.api import Model
 
-from ..checks import check_flag, check_rate
+from ..checks import check_flag, check_rate, check_torch
 from ..errors import BirnnError, Errors, ReportOnce, Warnings
 from .base import Setting
 from .sequence import SOFTMAX_MODEL, TokenLabeller
@@ -84,6 +84,7 @@ class BiRNNMorphologizer(TokenLabeller, Morphologizer):
         RAISES (ValueError): E020 for labels in another form."""
         if labels is not None and not (isinstance(labels, dict) and {"morph", "pos"} <= {*labels}):
             raise BirnnError(Errors.E020.format(name=self.name, value=repr(labels)))
+        check_torch(self.name)
         self.void_calibration()
         super().initialize(get_examples, nlp=nlp, labels=labels)
 

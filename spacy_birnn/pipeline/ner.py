@@ -25,7 +25,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 
 from .. import crf
-from ..checks import check_choice, check_flag, check_probability
+from ..checks import check_choice, check_flag, check_probability, check_torch
 from ..crf import Posterior, SequenceScores
 from ..errors import BirnnError, Errors, Warnings
 from .annotation import blocked, boundaries, read_annotation
@@ -210,6 +210,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
     ) -> Dict[str, float]:
         """Learn from a batch. As in spaCy's `ner`, labels that the component does not have are
         added. For the arguments see `BiRNNPipe.update`."""
+        check_torch(self.name)
         validate_examples(examples, "BiRNNEntityRecognizer.update")
         for label in sorted({ent.label_ for eg in examples for ent in eg.reference.ents}):
             self.add_label(label)
@@ -231,6 +232,7 @@ class BiRNNEntityRecognizer(SequenceLabeller):
         RAISES (ValueError): E020 for labels that are no list, E027 for thresholds of labels that
             there are not.
         """
+        check_torch(self.name)
         validate_get_examples(get_examples, "BiRNNEntityRecognizer.initialize")
         self.void_calibration()
         self._check_labels(labels)

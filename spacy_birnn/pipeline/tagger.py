@@ -8,7 +8,7 @@ from spacy.pipeline import Tagger
 from spacy.training import Example, validate_get_examples
 from thinc.api import Model
 
-from ..checks import check_flag, check_rate, check_text
+from ..checks import check_flag, check_rate, check_text, check_torch
 from .base import Setting
 from .sequence import SOFTMAX_MODEL, TokenLabeller
 
@@ -81,6 +81,7 @@ class BiRNNTagger(TokenLabeller, Tagger):
             the tags of the examples.
         """
         self._check_labels(labels)
+        check_torch(self.name)
         self.void_calibration()
         if labels is None:
             validate_get_examples(get_examples, "BiRNNTagger.initialize")

@@ -17,6 +17,7 @@ from ..checks import (
     check_rate,
     check_smoothing,
     check_temperature,
+    check_torch,
 )
 from ..errors import BirnnError, Errors, ReportOnce, Warnings
 from .base import BiRNNPipe, Setting, smoothed
@@ -314,6 +315,7 @@ class TextClassifier(BiRNNPipe):
     ) -> None:
         """Before spaCy initializes, which turns what is annotated into numbers at once.
         RAISES (ValueError): E020, E037."""
+        check_torch(self.name)
         self._check_labels(labels)
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
         self.void_calibration()
