@@ -14,26 +14,26 @@ from .words import WordVectors
 from .writer import TEXTS, Arrays, Batch, Rows, Scores, Writer, converter, param
 
 
-@converter("birnn_encoder")
+@converter("spacy_birnn.models.encoder._forward_encoder")
 def _encoder(writer: Writer, node: Model, value: Rows) -> Rows:
     shim = torch_shim(node)
     states, _ = birnn(writer, shim.weights, shim.settings, writer.padded(value), writer.lengths)
     return Rows(padded=states)
 
 
-@converter("self_attention")
+@converter("spacy_birnn.models.encoder._forward")
 def _self_attention(writer: Writer, node: Model, value: Rows) -> Rows:
     shim = torch_shim(node)
     return self_attention(writer, shim.weights, shim.settings["heads"], value)
 
 
-@converter("sequence_scores")
+@converter("spacy_birnn.models.tagger._forward")
 def _sequence_scores(writer: Writer, node: Model, value: Rows) -> Rows:
     W, b = param(node, "W") * SCALE, param(node, "b") * SCALE
     return value.map(lambda X: writer.linear(X, W.T, b))
 
 
-@converter("doc_scores")
+@converter("spacy_birnn.models.textcat._forward_head")
 def _doc_scores(writer: Writer, node: Model, value: Rows) -> Scores:
     pool, *layers = node.layers
     shim = torch_shim(pool)
@@ -47,13 +47,13 @@ def _doc_scores(writer: Writer, node: Model, value: Rows) -> Scores:
 # Words
 
 
-@converter("word_table")
+@converter("spacy_birnn.models.embed._forward_table")
 def _word_table(writer: Writer, node: Model, value: Batch) -> Rows:
     # It is large, and NumPy finds its rows
     return writer.host(node)
 
 
-@converter("spelling")
+@converter("spacy_birnn.models.embed._forward_spelling")
 def _spelling(writer: Writer, node: Model, value: Batch) -> Rows:
     """All of its tables as one, one below the other: a fraction of the operators."""
     graph = writer.graph
@@ -75,7 +75,7 @@ def _spelling(writer: Writer, node: Model, value: Batch) -> Rows:
     return Rows(flat=graph.op("Reshape", vectors, graph.constant([0, -1])))
 
 
-@converter("char_rnn")
+@converter("spacy_birnn.models.chars._forward")
 def _char_rnn(writer: Writer, node: Model, value: Batch) -> Rows:
     shim, graph = torch_shim(node), writer.graph
     rows = node.attrs["rows"]
@@ -92,7 +92,7 @@ def _char_rnn(writer: Writer, node: Model, value: Batch) -> Rows:
     return Rows(flat=final)
 
 
-@converter("by_word")
+@converter("spacy_birnn.models.features._forward_by_word")
 def _by_word(writer: Writer, node: Model, value: Batch) -> Rows:
     """The vectors of the words, each at the tokens that are the word."""
     graph = writer.graph

@@ -1,15 +1,16 @@
 """Compiled models."""
 
-from typing import Any, List, NamedTuple
+from typing import Any, Iterator, List, NamedTuple
 
 import numpy as np
 from thinc.api import Model
 
-from ..models.torch_wrapper import torch_shim
+from ..errors import BirnnError, Errors
+from ..models.torch_wrapper import TorchShim, torch_shim
 from . import ours, standard  # noqa: F401  they register their converters
 from .runner import Runner
 from .seq2seq import Seq2SeqProgram
-from .writer import Arrays, Batch, NoConverter, Rows, Scores, Writer
+from .writer import Arrays, Batch, NoConverter, Rows, Scores, Writer, param
 
 
 class Watch:
@@ -20,6 +21,7 @@ class Watch:
 
     def __init__(self, nodes: List[Model]):
         self._layers = [(node, list(node.layers)) for node in nodes if node.layers]
+        self._own_shims = [(node, list(node.shims)) for node in nodes if node.shims]
         self._params = [
             (node, name, node.get_param(name))
             for node in nodes
@@ -34,6 +36,7 @@ class Watch:
             any(shim.version != version for shim, version in self._shims)
             or any(node.get_param(name) is not value for node, name, value in self._params)
             or any(node.layers != layers for node, layers in self._layers)
+            or any(node.shims != shims for node, shims in self._own_shims)
         )
 
 
@@ -94,12 +97,31 @@ def compiled(model: Model, reads: str) -> Compiled:
     """Compile a model.
 
     reads (str): See `models.prediction.GraphShim`.
+    RAISES (ValueError): E012 for weights that don't fit together, E022 for some that are not
+        finite, which ONNX Runtime would not show in what it makes of them.
     """
-    if reads == "words":
-        shim = torch_shim(model)
-        return Compiled(Seq2SeqProgram(shim.weights, shim.cfg), Watch([model]))
+    nodes = list(model.walk())
+    for node in nodes:
+        if not all(np.isfinite(array).all() for array in _weights(node)):
+            raise BirnnError(Errors.E022.format(name=node.name))
     try:
+        if reads == "words":
+            shim = torch_shim(model)
+            return Compiled(Seq2SeqProgram(shim.weights, shim.cfg), Watch(nodes))
         program = Program(model, reads)
+        return Compiled(program, Watch(program.watched))
     except NoConverter as e:
-        return Compiled(None, Watch(list(model.walk())), str(e))
-    return Compiled(program, Watch(program.watched))
+        return Compiled(None, Watch(nodes), str(e))
+    except BirnnError:
+        raise
+    except (KeyError, ValueError, IndexError) as e:
+        raise BirnnError(Errors.E012.format(name=model.name, reason=repr(e))) from e
+
+
+def _weights(node: Model) -> Iterator[np.ndarray]:
+    """Those of a node and of the torch modules in it that are of a float type."""
+    arrays = [param(node, name) for name in node.param_names if node.has_param(name)]
+    for shim in node.shims:
+        if isinstance(shim, TorchShim) and shim.has_weights:
+            arrays += shim.weights.values()
+    return (array for array in arrays if array.dtype.kind == "f")

@@ -94,8 +94,7 @@ def onnx_weights(cell: str, weights: Weights) -> Dict[str, np.ndarray]:
 
     def in_order(part: np.ndarray) -> np.ndarray:
         # (n, gates * width) -> (gates * width, n)
-        size = len(order) * width
-        return part[:, :size].T.reshape(len(order), width, -1)[order].reshape(size, -1)
+        return part.T.reshape(len(order), width, -1)[order].reshape(len(order) * width, -1)
 
     W, R, b = (in_order(weights[name]) for name in "WUb")
     found = {"W": W[None], "R": R[None], "B": np.concatenate([b, np.zeros_like(b)])[:, 0][None]}

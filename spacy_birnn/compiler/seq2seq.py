@@ -1,6 +1,6 @@
 """The character encoder-decoder as two graphs: one reads words, the other writes a character."""
 
-from typing import Any, Dict, Tuple
+from typing import Any, Callable, Dict, Hashable, List, Tuple
 
 import numpy as np
 
@@ -13,14 +13,44 @@ from .writer import WORDS, Writer
 Weights = Dict[str, np.ndarray]
 
 
+class Memo:
+    """Results by what they belong to, at most `SIZE`: beyond that it begins anew. Threads may share
+    it."""
+
+    SIZE = 20000
+
+    def __init__(self) -> None:
+        self._known: Dict[Hashable, Any] = {}
+
+    def look_up(self, keys: List[Any], compute: Callable[[List[int]], Any]) -> List[Any]:
+        """The results for some keys.
+
+        compute (Callable[[List[int]], Sequence]): Makes the results for those of the keys, by their
+            place, that there are none for. Each distinct key is computed once.
+        """
+        known = self._known
+        new = {key: i for i, key in enumerate(keys) if key not in known}
+        if new and len(known) + len(new) > self.SIZE:
+            self._known = known = {}
+            new = {key: i for i, key in enumerate(keys)}
+        if new:
+            known.update(zip(new, compute(list(new.values()))))
+        return [known[key] for key in keys]
+
+
 class Seq2SeqProgram:
     """What `beam.search` needs of `layers.seq2seq.CharSeq2Seq`.
 
     weights (Dict[str, np.ndarray]): The module's weights by their names.
     cfg (Dict[str, Any]): Its arguments.
+
+    memo (Memo): What was decoded with these weights.
+    hosted (List[Model]): None, see `program.Program`.
     """
 
     def __init__(self, weights: Weights, cfg: Dict[str, Any]):
+        self.memo = Memo()
+        self.hosted: List[Any] = []
         self.alphabet = np.array([END, *sorted(cfg["alphabet"])])
         self._rows = cfg["rows"]
         self._width = cfg["width"]

@@ -155,13 +155,13 @@ class StandaloneWriter(Writer):
         )
 
 
-@reading("by_word")
+@reading("spacy_birnn.models.features._forward_by_word")
 def _by_word(writer: StandaloneWriter, node: Model, value: Batch) -> Value:
     """Each token is a word of its own."""
     return writer.convert(node.layers[0], value)
 
 
-@reading("word_table")
+@reading("spacy_birnn.models.embed._forward_table")
 def _word_table(writer: StandaloneWriter, node: Model, value: Batch) -> Rows:
     E, places = param(node, "E"), param(node, "places")
     ids = param(node, "keys").tolist()
@@ -174,26 +174,26 @@ def _word_table(writer: StandaloneWriter, node: Model, value: Batch) -> Rows:
     return Rows(flat=writer.graph.op("Gather", table, rows, axis=0))
 
 
-@reading("word_vectors")
+@reading("spacy_birnn.models.vectors._forward")
 def _word_vectors(writer: StandaloneWriter, node: Model, value: Batch) -> Rows:
     width = node.get_dim("nO")
     return Rows(flat=writer.words("static_vectors", "float32", width) if width else None)
 
 
-@reading("trained_vectors")
+@reading("spacy_birnn.models.embed._forward_trained")
 def _trained_vectors(writer: StandaloneWriter, node: Model, value: Batch) -> Rows:
     own, static = (writer.convert(layer, value) for layer in node.layers)
     assert isinstance(own, Rows) and isinstance(static, Rows)
     return Rows(flat=writer.graph.op("Add", own.any, static.any)) if static.any else own
 
 
-@reading("spelling")
+@reading("spacy_birnn.models.embed._forward_spelling")
 def _spelling(writer: StandaloneWriter, node: Model, value: Batch) -> Value:
     ids: Any = Columns([writer.ids(name) for name in node.attrs["kinds"]])
     return writer.convert(node.layers[0], ids)
 
 
-@reading("char_rnn")
+@reading("spacy_birnn.models.chars._forward")
 def _char_rnn(writer: StandaloneWriter, node: Model, value: Batch) -> Rows:
     shim: Any = node.shims[0]
     graph = writer.graph
@@ -218,7 +218,7 @@ def _char_rnn(writer: StandaloneWriter, node: Model, value: Batch) -> Rows:
     return Rows(flat=final)
 
 
-@reading("spacy.ml.featureextractor")
+@reading("spacy.ml.featureextractor.forward")
 def _extract_features(writer: StandaloneWriter, node: Model, value: Batch) -> Columns:
     names = [
         NAMES[column] if isinstance(column, int) else column for column in node.attrs["columns"]
@@ -226,7 +226,7 @@ def _extract_features(writer: StandaloneWriter, node: Model, value: Batch) -> Co
     return Columns([writer.ids(name.lower()) for name in names])
 
 
-@reading("thinc.layers.array_getitem")
+@reading("thinc.layers.array_getitem.forward")
 def _getitem(writer: StandaloneWriter, node: Model, value: Columns) -> Columns:
     index = node.attrs["index"]
     if not isinstance(index, tuple) or not isinstance(index[-1], int):
@@ -234,7 +234,7 @@ def _getitem(writer: StandaloneWriter, node: Model, value: Columns) -> Columns:
     return Columns([value.ids[index[-1]]])
 
 
-@reading("thinc.layers.hashembed")
+@reading("thinc.layers.hashembed.forward")
 def _hash_embed(writer: StandaloneWriter, node: Model, value: Columns) -> Rows:
     if not isinstance(value, Columns):
         raise NoConverter(node.name)
@@ -246,7 +246,7 @@ def _hash_embed(writer: StandaloneWriter, node: Model, value: Columns) -> Rows:
     return Rows(flat=graph.op("ReduceSum", vectors, graph.constant([1]), keepdims=0))
 
 
-@reading("text_classifier")
+@reading("spacy_birnn.models.textcat._forward")
 def _text_classifier(writer: StandaloneWriter, node: Model, value: Batch) -> Scores:
     scores = writer.convert(node.layers[0], value)
     assert isinstance(scores, Scores)

@@ -10,7 +10,7 @@ from .writer import Arrays, Batch, Ids, NoConverter, Rows, Value, Writer, conver
 # Combinators
 
 
-@converter("thinc.layers.chain", "thinc.layers.clone", "with_graph")
+@converter("thinc.layers.chain.forward", "spacy_birnn.models.prediction._forward")
 def _chain(writer: Writer, node: Model, value: Value) -> Value:
     if isinstance(value, Batch):
         # What reads documents and has no converter can run before the graph
@@ -19,12 +19,14 @@ def _chain(writer: Writer, node: Model, value: Value) -> Value:
     return writer.convert_all(node.layers, value)
 
 
-@converter("thinc.layers.concatenate")
+@converter("thinc.layers.concatenate.forward")
 def _concatenate(writer: Writer, node: Model, value: Value) -> Value:
     if isinstance(value, Batch):
         parts: List[Any] = [writer.convert_or_host(layer, value) for layer in node.layers]
     else:
         parts = [writer.convert(layer, value) for layer in node.layers]
+    if any(isinstance(part, Ids) for part in parts):
+        raise NoConverter(node.name)
     # Static vectors have no columns where there are none
     parts = [part for part in parts if part.any]
     if len(parts) == 1:
@@ -34,16 +36,17 @@ def _concatenate(writer: Writer, node: Model, value: Value) -> Value:
     return Rows(flat=writer.join(*map(writer.flat, parts), axis=1))
 
 
-@converter("thinc.layers.residual")
+@converter("thinc.layers.residual.forward")
 def _residual(writer: Writer, node: Model, value: Rows) -> Rows:
     found = writer.convert(node.layers[0], value)
-    assert isinstance(found, Rows)
+    if not isinstance(value, Rows) or not isinstance(found, Rows):
+        raise NoConverter(node.name)
     if value.flat and found.flat:
         return Rows(flat=writer.graph.op("Add", value.flat, found.flat))
     return Rows(padded=writer.graph.op("Add", writer.padded(value), writer.padded(found)))
 
 
-@converter("thinc.layers.with_array")
+@converter("thinc.layers.with_array.forward")
 def _with_array(writer: Writer, node: Model, value: Value) -> Value:
     pad = node.attrs["pad"]
     if not pad:
@@ -62,7 +65,7 @@ def _with_array(writer: Writer, node: Model, value: Value) -> Value:
     return Rows(padded=graph.op("Slice", writer.padded(wider), begin, end, graph.constant([0])))
 
 
-@converter("thinc.layers.expand_window")
+@converter("thinc.layers.expand_window.forward")
 def _expand_window(writer: Writer, node: Model, value: Rows) -> Rows:
     """The neighbours of each row beside it."""
     graph, size = writer.graph, node.attrs["window_size"]
@@ -78,10 +81,10 @@ def _expand_window(writer: Writer, node: Model, value: Rows) -> Rows:
 
 
 @converter(
-    "thinc.layers.dropout",
-    "thinc.layers.list2ragged",
-    "thinc.layers.ragged2list",
-    "thinc.layers.noop",
+    "thinc.layers.dropout.forward",
+    "thinc.layers.list2ragged.forward",
+    "thinc.layers.ragged2list.forward",
+    "thinc.layers.noop.forward",
 )
 def _as_it_is(writer: Writer, node: Model, value: Value) -> Value:
     return value
@@ -90,7 +93,7 @@ def _as_it_is(writer: Writer, node: Model, value: Value) -> Value:
 # Layers
 
 
-@converter("spacy.ml.featureextractor")
+@converter("spacy.ml.featureextractor.forward")
 def _extract_features(writer: Writer, node: Model, value: Value) -> Ids:
     columns = node.attrs["columns"]
 
@@ -101,14 +104,14 @@ def _extract_features(writer: Writer, node: Model, value: Value) -> Ids:
     return Ids(writer.read("ids", read))
 
 
-@converter("thinc.layers.array_getitem")
+@converter("thinc.layers.array_getitem.forward")
 def _getitem(writer: Writer, node: Model, value: Value) -> Ids:
     if not isinstance(value, Ids):
         raise NoConverter(node.name)
     return value._replace(index=node.attrs["index"])
 
 
-@converter("thinc.layers.hashembed")
+@converter("thinc.layers.hashembed.forward")
 def _hash_embed(writer: Writer, node: Model, value: Value) -> Rows:
     if not isinstance(value, Ids):
         raise NoConverter(node.name)
@@ -124,7 +127,7 @@ def _hash_embed(writer: Writer, node: Model, value: Value) -> Rows:
     return Rows(flat=graph.op("ReduceSum", vectors, graph.constant([1]), keepdims=0))
 
 
-@converter("thinc.layers.maxout")
+@converter("thinc.layers.maxout.forward")
 def _maxout(writer: Writer, node: Model, value: Rows) -> Rows:
     W, b = param(node, "W"), param(node, "b")
     n_out, n_pieces, n_in = W.shape
@@ -137,13 +140,13 @@ def _maxout(writer: Writer, node: Model, value: Rows) -> Rows:
     return value.map(maxout)
 
 
-@converter("thinc.layers.layernorm")
+@converter("thinc.layers.layernorm.forward")
 def _layer_norm(writer: Writer, node: Model, value: Rows) -> Rows:
     graph = writer.graph
     G, b = (graph.constant(param(node, name), "float32") for name in ("G", "b"))
     return value.map(lambda X: graph.op("LayerNormalization", X, G, b, axis=-1, epsilon=1e-8))
 
 
-@converter("thinc.layers.linear")
+@converter("thinc.layers.linear.forward")
 def _linear(writer: Writer, node: Model, value: Rows) -> Rows:
     return value.map(lambda X: writer.linear(X, param(node, "W").T, param(node, "b")))

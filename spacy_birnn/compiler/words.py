@@ -11,7 +11,7 @@ from thinc.api import Model
 
 from ..models.features import Words, code_points, distinct_words
 from .runner import Runner
-from .writer import WORDS, Arrays, Batch, Writer
+from .writer import WORDS, Arrays, Batch, NoConverter, Writer, kind_of
 
 # Words that are kept at most; beyond that it begins anew
 SIZE = 20000
@@ -48,9 +48,9 @@ def word_parts(writer: Writer, layer: Model) -> List[Part]:
             parts.append(Part(writer.join(*together, axis=1)))
             together.clear()
 
-    own = getattr(layer._func, "__module__", "")
     writer.watched.append(layer)
-    for node in layer.layers if own == "thinc.layers.concatenate" else [layer]:
+    is_several = kind_of(layer) == "thinc.layers.concatenate.forward"
+    for node in layer.layers if is_several else [layer]:
         static = node if node.name == "word_vectors" else None
         learned = node
         if node.name == "trained_vectors":
@@ -93,9 +93,11 @@ class WordVectors:
                 writer.graph.output(f"part_{i}", part.learned, "float32", [WORDS.sequences, None])
         self.watched = [*writer.watched, *writer.hosted]
         self._has_static = any(part.static for part in self._parts)
-        self._max_chars = next(
-            (node.attrs["max_chars"] for node in layer.walk() if node.name == "char_rnn"), None
-        )
+        limits = {node.attrs["max_chars"] for node in layer.walk() if "max_chars" in node.attrs}
+        if len(limits) > 1:
+            # The characters are read once, for all
+            raise NoConverter("char_rnn")
+        self._max_chars = next(iter(limits), None)
         self._runner = Runner(writer) if writer.graph.outputs else None
         self._table = Table({}, np.zeros((0, 0), dtype="float32"))
         # The columns of each part that is learned
@@ -129,20 +131,17 @@ class WordVectors:
 
     def _learn(self, keys: List[Any], texts: Callable[[List[Any]], List[str]]) -> Table:
         """Make the vectors of those keys that are not known."""
-        distinct = dict.fromkeys(keys)
-        known = self._table.rows
-        new = [key for key in distinct if key not in known]
-        if len(known) + len(new) > SIZE:
-            table = Table({}, np.zeros((0, 0), dtype="float32"))
-            self._table = self._with(table, list(distinct), self._compute(texts(list(distinct))))
-            return self._table
-        made = self._compute(texts(new))
         with _lock:
-            # Another thread may have added some meanwhile, or begun anew
-            table = self._table
-            left = [i for i, key in enumerate(new) if key not in table.rows]
-            self._table = self._with(table, [new[i] for i in left], made[left])
-            return self._table
+            table, distinct = self._table, list(dict.fromkeys(keys))
+            new = [key for key in distinct if key not in table.rows]
+            if len(table.rows) + len(new) > SIZE:
+                kept = [key for key in distinct if key in table.rows]
+                vectors = table.vectors[[table.rows[key] for key in kept]]
+                table = self._with(Table({}, vectors[:0]), kept, vectors)
+            if new:
+                table = self._with(table, new, self._compute(texts(new)))
+            self._table = table
+            return table
 
     def _with(self, table: Table, keys: List[Any], vectors: np.ndarray) -> Table:
         """The table with more words. What another thread reads of the old one stays as it is."""

@@ -18,7 +18,9 @@ from typing import (
 
 import numpy as np
 from thinc.api import Model
+from thinc.types import Ragged
 
+from ..errors import BirnnError, Errors
 from .graph import FLOAT, INT64, Graph, Shape
 
 # Arrays by their names, for the inputs of a graph and for later feeds, from a batch and from what
@@ -103,7 +105,7 @@ class Scores:
 Value = Union[Batch, Ids, Rows, Scores]
 
 
-# By the name of a node, or by the module of its forward function
+# By the module and the name of a node's forward function
 CONVERTERS: Dict[str, "Converter"] = {}
 
 
@@ -135,8 +137,7 @@ class Writer:
 
         RAISES (NoConverter): If there is no converter for it, or for one of its layers.
         """
-        own = getattr(node._func, "func", node._func)
-        converter = self.converters.get(node.name) or self.converters.get(own.__module__)
+        converter = self.converters.get(kind_of(node))
         if converter is None:
             raise NoConverter(node.name)
         self.watched.append(node)
@@ -150,9 +151,10 @@ class Writer:
             value = self.convert(node, value)
         return value
 
-    def convert_or_host(self, node: Model, value: "Batch") -> Value:
+    def convert_or_host(self, node: Model, value: Batch) -> Value:
         """Write a node that reads a batch. Where that is impossible Thinc runs it."""
-        before = [(part, len(part)) for part in (self.feeds, self.watched, self.hosted)]
+        lists: List[List[Any]] = [self.feeds, self.watched, self.hosted, self.widths]
+        before = [(part, len(part)) for part in lists]
         graph = self.graph.copy()
         try:
             return self.convert(node, value)
@@ -168,8 +170,14 @@ class Writer:
 
         def read(batch: Any, arrays: Arrays) -> np.ndarray:
             found = node.predict(batch)
-            parts = found if isinstance(found, list) else [getattr(found, "data", found)]
-            return node.ops.to_numpy(node.ops.xp.concatenate(parts))
+            if isinstance(found, list):
+                found = node.ops.xp.concatenate(found)
+            elif isinstance(found, Ragged):
+                found = found.data
+            vectors = node.ops.to_numpy(found)
+            if not np.isfinite(vectors.sum()):
+                raise BirnnError(Errors.E022.format(name=node.name))
+            return vectors
 
         return Rows(flat=self.feed("vectors", "float32", [self.each, None], read))
 
@@ -181,7 +189,7 @@ class Writer:
         return self.graph.input(name, dtype, shape)
 
     def read(self, kind: str, read: Callable[[Any, Arrays], np.ndarray]) -> str:
-        """An array that is read off a batch for other feeds. The same of its name."""
+        """An array that is read off a batch for other feeds, named likewise."""
         n = self._n_read.get(kind, 0)
         self._n_read[kind] = n + 1
         name = f"{kind}_{n + 1}" if n else kind
@@ -253,7 +261,7 @@ def converter(
 ) -> Callable[[Converter], Converter]:
     """Register what writes a kind of node.
 
-    names (str): The names of the nodes, or the modules of their forward functions.
+    names (str): What `kind_of` says of the nodes.
     """
 
     def register(function: Converter) -> Converter:
@@ -261,6 +269,12 @@ def converter(
         return function
 
     return register
+
+
+def kind_of(node: Model) -> str:
+    """The module and the name of a node's forward function: what kind of node it is."""
+    own = getattr(node._func, "func", node._func)
+    return f"{own.__module__}.{own.__name__}"
 
 
 def param(node: Model, name: str) -> np.ndarray:

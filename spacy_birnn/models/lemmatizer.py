@@ -233,7 +233,7 @@ def decode(
     def write(places: List[int]) -> List[Optional[str]]:
         return _decode(model, docs, tokens[places], limits[places], beam_width, threshold)
 
-    return torch_shim(model).memo.look_up(keys, write)
+    return program_of(model).memo.look_up(keys, write)
 
 
 def _decode(

@@ -25,7 +25,7 @@ _is_off: ContextVar[bool] = ContextVar("spacy_birnn_without_graphs", default=Fal
 @contextlib.contextmanager
 def without_graphs() -> Iterator[None]:
     """Let models predict without compiled graphs in this thread, as they do in training: with
-    torch."""
+    torch. The search for lemmas goes through its graphs all the same."""
     token = _is_off.set(True)
     try:
         yield
@@ -81,8 +81,8 @@ class GraphShim(Shim):
         self._built = 0
 
     def program(self, model: Model) -> Any:
-        """The compiled model. None if it has to run as it is: on a GPU, and where a part has no
-        converter.
+        """The compiled model. None if it has to run as it is: on a GPU, within `without_graphs`,
+        and where a part has no converter. The search for lemmas has no other way than the graph.
 
         model (Model): The model that this belongs to, initialized.
         """
@@ -94,10 +94,13 @@ class GraphShim(Shim):
         """What has become of the model: a `compiler.program.Compiled`, built if there is none."""
         found = self._compiled
         if found is None or self._built != _generation or found.watch.sees_a_change():
-            from ..compiler.program import compiled
+            from ..compiler.program import Watch, compiled
 
-            self._built = _generation
-            found = self._compiled = compiled(model, self.reads)
+            # Another thread may change the model meanwhile: then this one is used once
+            generation, before = _generation, Watch(list(model.walk()))
+            found = compiled(model, self.reads)
+            if not before.sees_a_change():
+                self._built, self._compiled = generation, found
         return found
 
     def drop(self) -> None:
@@ -134,7 +137,7 @@ class GraphShim(Shim):
 
 def program_of(model: Model) -> Any:
     """The graph of a model that has a `GraphShim`; see `GraphShim.program`."""
-    shim = next(shim for shim in model.shims if isinstance(shim, GraphShim))
+    (shim,) = (shim for shim in model.shims if isinstance(shim, GraphShim))
     return shim.program(model)
 
 
@@ -144,15 +147,21 @@ def outside_graphs(model: Model) -> Optional[List[str]]:
 
     model (Model): An initialized model.
     """
-    names = []
+    names: List[str] = []
+    inside: List[Model] = []
+    has_graph = False
     for node in model.walk():
-        for shim in node.shims:
-            if isinstance(shim, GraphShim):
-                found = shim.compiled(node)
-                if found.program is not None:
-                    return names + [hosted.name for hosted in getattr(found.program, "hosted", [])]
-                names.append(found.missing)
-    return None
+        shims = [shim for shim in node.shims if isinstance(shim, GraphShim)]
+        if not shims or any(node is other for other in inside):
+            continue
+        found = shims[0].compiled(node)
+        if found.program is None:
+            names.append(found.missing)
+        else:
+            has_graph = True
+            names += [hosted.name for hosted in found.program.hosted]
+            inside += node.walk()
+    return list(dict.fromkeys(names)) if has_graph else None
 
 
 def with_graph(layer: Model, finish: Finish) -> Model:

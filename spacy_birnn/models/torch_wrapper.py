@@ -5,7 +5,7 @@ import os
 import threading
 from copy import deepcopy
 from importlib import import_module
-from typing import Any, Callable, Dict, Hashable, Iterator, List, Optional, Tuple, cast
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, cast
 
 import numpy as np
 import srsly
@@ -134,7 +134,7 @@ class TorchShim(Shim):
     """A module of PyTorch in a Thinc model. The module is made when it is first needed, which
     prediction on a CPU never does (see `prediction`): until then there are its weights alone, and
     torch is not imported. Weights are saved as safetensors; the parameter averages of [training]
-    work, and a memo of results is cleared whenever the weights change.
+    work.
 
     layer_name (str): Name for error messages.
     module_class (str): The module's class in `spacy_birnn.layers`, such as "birnn.BiRNN". It is
@@ -157,7 +157,6 @@ class TorchShim(Shim):
         self.module_class = module_class
         self.settings = settings
         self.rate_scale = rate_scale
-        self.memo = Memo()
         # Counts the changes of the weights
         self.version = 0
         # The weights that were loaded, until there is a module
@@ -219,7 +218,6 @@ class TorchShim(Shim):
 
     def _weights_changed(self) -> None:
         self.version += 1
-        self.memo.clear()
         if self._model is not None:
             self._model.eval()  # what the layers have kept, too
 
@@ -327,38 +325,6 @@ class TorchShim(Shim):
             self._model = self._restored(weights)
         self._weights_changed()
         return self
-
-
-class Memo:
-    """Results by what they belong to, at most `SIZE`: beyond that it begins anew. Threads may share
-    it."""
-
-    SIZE = 20000
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def clear(self) -> None:
-        # Not emptied: another thread may be reading what there is
-        self._known: Dict[Hashable, Any] = {}
-
-    def look_up(self, keys: List[Any], compute: Callable[[List[int]], Any]) -> List[Any]:
-        """The results for some keys.
-
-        compute (Callable[[List[int]], Sequence]): Makes the results for those of the keys, by their
-            place, that there are none for. Each distinct key is computed once.
-        """
-        known = self._known
-        new = {key: i for i, key in enumerate(keys) if key not in known}
-        if new and len(known) + len(new) > self.SIZE:
-            self._known = known = {}
-            new = {key: i for i, key in enumerate(keys)}
-        if new:
-            known.update(zip(new, compute(list(new.values()))))
-        return [known[key] for key in keys]
 
 
 def torch_shim(model: Model) -> TorchShim:

@@ -8,14 +8,14 @@ import pytest
 import spacy
 from spacy.ml.models import tok2vec as spacy_tok2vec
 from spacy.tokens import Doc
-from thinc.api import Model, chain
+from thinc.api import Maxout, Model, Relu, chain, with_array
 
 from spacy_birnn.checks import CELLS, POOLINGS
 from spacy_birnn.compiler.program import Program
 from spacy_birnn.models.chars import build_char_rnn
 from spacy_birnn.models.embed import build_word_char_embed
 from spacy_birnn.models.encoder import build_birnn_encoder
-from spacy_birnn.models.prediction import without_graphs
+from spacy_birnn.models.prediction import as_vectors, with_graph, without_graphs
 from spacy_birnn.models.tagger import build_sequence_tagger
 from spacy_birnn.models.textcat import build_text_classifier
 from spacy_birnn.models.tok2vec import build_birnn_tok2vec
@@ -188,6 +188,33 @@ def test_static_vectors(vectors, docs, randomize):
     own[0].vocab.set_vector("mouse", np.full(4, 9.0, dtype="f"))
     assert not np.allclose(model.predict(own)[0], before[0], atol=1e-3)
     agree(model, own)
+
+
+@pytest.mark.parametrize(
+    "name", ["spelling", "self_attention", "char_rnn", "by_word", "with_graph"]
+)
+def test_a_node_of_somebody_else_with_a_name_of_ours(name, docs):
+    def forward(model, docs, is_train):
+        return [np.ones((len(doc), 8), "f") for doc in docs], lambda dYs: docs
+
+    given = Model(name, forward, dims={"nO": 8})
+    model = build_sequence_tagger(chain(given, build_birnn_encoder(width=8)), output="softmax")
+    model.initialize(X=docs, Y=[np.zeros((len(doc), 5), "f") for doc in docs])
+    agree(model, docs, each_token)
+    assert hosted(model) == [name]
+
+
+def test_a_part_that_turns_out_to_have_no_converter(docs):
+    """What was written of it before is not left behind."""
+
+    def forward(model, docs, is_train):
+        return [np.ones((len(doc), 8), "f") for doc in docs], lambda dYs: docs
+
+    given = Model("given", forward)
+    part = chain(given, with_array(chain(Maxout(8, 8), Relu(8, 8))))
+    model = with_graph(chain(part, build_birnn_encoder(width=8)), as_vectors)
+    model.initialize(X=docs)
+    agree(model, docs)
 
 
 def test_documents_of_several_vocabs(docs):

@@ -10,6 +10,8 @@ import spacy
 from spacy.tokens import Doc
 from thinc.api import Adam, Model
 
+from spacy_birnn.checks import CELLS
+from spacy_birnn.compiler.program import Program
 from spacy_birnn.models import prediction
 from spacy_birnn.models.prediction import GraphShim, program_of, set_threads, without_graphs
 from spacy_birnn.models.tagger import build_sequence_tagger
@@ -104,6 +106,67 @@ def test_it_is_not_pickled(model, docs):
     model.predict(docs)
     (shim,) = (shim for shim in model.shims if isinstance(shim, GraphShim))
     assert len(pickle.dumps(shim)) < 200
+
+
+def test_a_change_while_the_graph_is_built(model, docs, monkeypatch):
+    """By another thread: here within the building."""
+    build = Program.__init__
+
+    def change(*args):
+        build(*args)
+        head = model.get_ref("output_layer")
+        head.set_param("b", head.get_param("b") + 1)
+
+    monkeypatch.setattr(Program, "__init__", change)
+    model.predict(docs)
+    monkeypatch.setattr(Program, "__init__", build)
+    assert is_right(model, docs)
+
+
+def test_another_shim(model, docs, randomize):
+    model.predict(docs)
+    (node,) = (node for node in model.walk() if node.name == "birnn_encoder")
+    other = node.shims[0].copy()
+    other.module.layers[0].b.data += 1
+    node.shims[0] = other
+    assert is_right(model, docs)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_weights_that_are_not_finite_are_reported(docs, cell):
+    """ONNX Runtime makes finite numbers of them."""
+    tok2vec = build_birnn_tok2vec(
+        width=12, embed_width=8, embed_rows=50, char_width=6, cell=cell, dropout=None
+    )
+    tok2vec.initialize(X=docs)
+    saved = tok2vec.to_bytes()
+    for node in tok2vec.walk():
+        for name in node.param_names:
+            if node.get_param(name).dtype.kind == "f":
+                node.set_param(name, node.get_param(name) * np.nan)
+                with pytest.raises(ValueError, match="BIRNN-E022"):
+                    tok2vec.predict(docs)
+                tok2vec.from_bytes(saved)
+        for shim in node.shims:
+            if hasattr(shim, "module"):
+                next(shim.module.parameters()).data *= np.nan
+                shim.from_bytes(shim.to_bytes())
+                with pytest.raises(ValueError, match="BIRNN-E022"):
+                    tok2vec.predict(docs)
+                tok2vec.from_bytes(saved)
+    tok2vec.predict(docs)
+
+
+def test_weights_that_do_not_fit_are_refused(model, docs):
+    data = model.to_bytes()
+    loaded = build_sequence_tagger(
+        build_birnn_tok2vec(width=12, embed_width=8, embed_rows=50, char_width=6), output="crf"
+    ).from_bytes(data)
+    (node,) = (node for node in loaded.walk() if node.name == "birnn_encoder")
+    weights = node.shims[0].weights
+    weights["layers.0.b"] = weights["layers.0.b"][..., :-3]
+    with pytest.raises(ValueError, match="BIRNN-E012"):
+        loaded.predict(docs)
 
 
 @pytest.mark.parametrize("n_kept", [7, 20000])

@@ -6,9 +6,9 @@ import spacy
 from spacy.tokens import Doc
 from thinc.api import Adam
 
+from spacy_birnn.compiler.seq2seq import Memo
 from spacy_birnn.models import lemmatizer
 from spacy_birnn.models.lemmatizer import build_lemmatizer
-from spacy_birnn.models.torch_wrapper import Memo
 
 TINY = {"width": 8, "char_width": 6, "rows": 50}
 WORDS = ["runs", "ran", "runs", "ñandú", "runs"]

@@ -107,7 +107,7 @@ def test_documents_of_several_vocabs_in_one_batch(fit):
     pipe = nlp.get_pipe("pipe")
     docs = [Doc(Vocab(), words=words) for words in texts]
     for order in (docs, docs[::-1]):
-        pipe.model.shims[0].memo.clear()
+        pipe.model.shims[1].drop()
         found = [[token.lemma_ for token in doc] for doc in pipe.pipe(order)]
         assert found == [[LEMMAS[token.text] for token in doc] for doc in order]
 
@@ -116,7 +116,7 @@ def test_batches_do_not_matter(plural, mixed_texts):
     texts = [*mixed_texts, "zyxs abcs", "abcs"]
     one_by_one = [[token.lemma_ for token in plural(text)] for text in texts]
     for batch_size in (1, 3, 100):
-        plural.get_pipe("pipe").model.shims[0].memo.clear()
+        plural.get_pipe("pipe").model.shims[1].drop()
         docs = list(plural.pipe(texts, batch_size=batch_size))
         assert [[token.lemma_ for token in doc] for doc in docs] == one_by_one
     assert plural.get_pipe("pipe").predict([]) == []
