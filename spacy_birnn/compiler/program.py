@@ -60,7 +60,10 @@ class Program:
             value = Rows(flat=writer.feed("vectors", "float32", shape, _concatenated))
         add_outputs(writer, writer.convert(model, value))
         self.feeds, self.hosted, self.watched = writer.feeds, writer.hosted, writer.watched
-        self.run = Runner(writer).run
+        runner = Runner(writer)
+        weights = (part for node in writer.watched for part in _weights(node))
+        runner.is_finite = all(np.isfinite(part).all() for part in weights)
+        self.run = runner.run
 
 
 def _concatenated(vectors: Any, arrays: Arrays) -> np.ndarray:
@@ -97,13 +100,9 @@ def compiled(model: Model, reads: str) -> Compiled:
     """Compile a model.
 
     reads (str): See `models.prediction.GraphShim`.
-    RAISES (ValueError): E012 for weights that don't fit together, E022 for some that are not
-        finite, which ONNX Runtime would not show in what it makes of them.
+    RAISES (ValueError): E012 for weights that don't fit together.
     """
     nodes = list(model.walk())
-    for node in nodes:
-        if not all(np.isfinite(array).all() for array in _weights(node)):
-            raise BirnnError(Errors.E022.format(name=node.name))
     try:
         if reads == "words":
             shim = torch_shim(model)

@@ -52,6 +52,9 @@ class Runner:
             for name, shape in graph.inputs.items()
         }
         self._outputs = [kinds[shape[0]] for shape in graph.outputs.values()]
+        self._from_hosted = writer.from_hosted
+        # Weights that are not finite, see `run`
+        self.is_finite = True
         self._widths = [
             (name, node.get_dim("nI"), node.name)
             for name, node in writer.widths
@@ -60,7 +63,8 @@ class Runner:
         self._session = session(graph)
 
     def run(self, batch: Any, lengths: np.ndarray, **arrays: np.ndarray) -> List[np.ndarray]:
-        """The outputs of the graph, in the order of the batch.
+        """The outputs of the graph, in the order of the batch. If weights or vectors that go in are
+        not finite, nothing in the outputs is: ONNX Runtime would make finite numbers of them.
 
         batch (Any): What the feeds read.
         lengths (np.ndarray): The length of each sequence, int64, shape (sequences,). At least one
@@ -71,6 +75,8 @@ class Runner:
             arrays.update(feed(batch, arrays))
         for name, width, node in self._widths:
             check_width(arrays[name].shape[1], width, name=node)
+        vectors = (arrays[name] for name in self._from_hosted)
+        is_finite = self.is_finite and all(np.isfinite(part.sum()) for part in vectors)
         whole: List[np.ndarray] = []
         for bucket in buckets(lengths):
             inputs = {}
@@ -85,7 +91,7 @@ class Runner:
                     inputs[name] = own[bucket.cells] if kind == "cells" else own
             outputs = self._session.run(None, inputs)
             if bucket.rows is None:
-                return outputs
+                return outputs if is_finite else [output * np.nan for output in outputs]
             if not whole:
                 sizes = {"rows": int(lengths.sum()), "sequences": len(lengths)}
                 whole = [
@@ -94,4 +100,4 @@ class Runner:
                 ]
             for kind, part, output in zip(self._outputs, whole, outputs):
                 part[bucket.sequences if kind == "sequences" else bucket.rows] = output
-        return whole
+        return whole if is_finite else [part * np.nan for part in whole]

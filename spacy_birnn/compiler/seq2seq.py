@@ -51,6 +51,7 @@ class Seq2SeqProgram:
     def __init__(self, weights: Weights, cfg: Dict[str, Any]):
         self.memo = Memo()
         self.hosted: List[Any] = []
+        self._is_finite = all(np.isfinite(part).all() for part in weights.values())
         self.alphabet = np.array([END, *sorted(cfg["alphabet"])])
         self._rows = cfg["rows"]
         self._width = cfg["width"]
@@ -96,6 +97,9 @@ class Seq2SeqProgram:
             **states,
         }
         generated, copied, *after = self._step.run(None, inputs)
+        if not self._is_finite:
+            # See `runner.Runner.run`
+            generated = generated * np.nan
         return dict(zip(self._names, after)), generated, copied
 
     def _ids(self, chars: np.ndarray) -> np.ndarray:

@@ -20,7 +20,6 @@ import numpy as np
 from thinc.api import Model
 from thinc.types import Ragged
 
-from ..errors import BirnnError, Errors
 from .graph import FLOAT, INT64, Graph, Shape
 
 # Arrays by their names, for the inputs of a graph and for later feeds, from a batch and from what
@@ -118,6 +117,7 @@ class Writer:
     feeds (List[Feed]): What reads the inputs off a batch.
     watched (List[Model]): The nodes that are in the graph.
     hosted (List[Model]): The nodes that Thinc runs; their output is an input of the graph.
+    from_hosted (List[str]): The names of these inputs.
     widths (List[Tuple[str, Model]]): Inputs, and the nodes that expect vectors of a certain width
         of them.
     """
@@ -129,6 +129,7 @@ class Writer:
     feeds: List[Feed] = field(default_factory=list)
     watched: List[Model] = field(default_factory=list)
     hosted: List[Model] = field(default_factory=list)
+    from_hosted: List[str] = field(default_factory=list)
     widths: List[Tuple[str, Model]] = field(default_factory=list)
     _n_read: Dict[str, int] = field(default_factory=dict)
 
@@ -153,7 +154,9 @@ class Writer:
 
     def convert_or_host(self, node: Model, value: Batch) -> Value:
         """Write a node that reads a batch. Where that is impossible Thinc runs it."""
-        lists: List[List[Any]] = [self.feeds, self.watched, self.hosted, self.widths]
+        lists: List[List[Any]] = [
+            *(self.feeds, self.watched, self.hosted, self.from_hosted, self.widths)
+        ]
         before = [(part, len(part)) for part in lists]
         graph = self.graph.copy()
         try:
@@ -174,12 +177,11 @@ class Writer:
                 found = node.ops.xp.concatenate(found)
             elif isinstance(found, Ragged):
                 found = found.data
-            vectors = node.ops.to_numpy(found)
-            if not np.isfinite(vectors.sum()):
-                raise BirnnError(Errors.E022.format(name=node.name))
-            return vectors
+            return node.ops.to_numpy(found)
 
-        return Rows(flat=self.feed("vectors", "float32", [self.each, None], read))
+        name = self.feed("vectors", "float32", [self.each, None], read)
+        self.from_hosted.append(name)
+        return Rows(flat=name)
 
     def feed(
         self, kind: str, dtype: str, shape: Shape, read: Callable[[Any, Arrays], np.ndarray]

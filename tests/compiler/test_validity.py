@@ -133,8 +133,8 @@ def test_another_shim(model, docs, randomize):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_weights_that_are_not_finite_are_reported(docs, cell):
-    """ONNX Runtime makes finite numbers of them."""
+def test_of_weights_that_are_not_finite_nothing_is(docs, cell):
+    """ONNX Runtime makes finite numbers of them, and components would not notice."""
     tok2vec = build_birnn_tok2vec(
         width=12, embed_width=8, embed_rows=50, char_width=6, cell=cell, dropout=None
     )
@@ -144,15 +144,13 @@ def test_weights_that_are_not_finite_are_reported(docs, cell):
         for name in node.param_names:
             if node.get_param(name).dtype.kind == "f":
                 node.set_param(name, node.get_param(name) * np.nan)
-                with pytest.raises(ValueError, match="BIRNN-E022"):
-                    tok2vec.predict(docs)
+                assert np.isnan(np.concatenate(tok2vec.predict(docs))).all()
                 tok2vec.from_bytes(saved)
         for shim in node.shims:
             if hasattr(shim, "module"):
                 next(shim.module.parameters()).data *= np.nan
                 shim.from_bytes(shim.to_bytes())
-                with pytest.raises(ValueError, match="BIRNN-E022"):
-                    tok2vec.predict(docs)
+                assert np.isnan(np.concatenate(tok2vec.predict(docs))).all()
                 tok2vec.from_bytes(saved)
     tok2vec.predict(docs)
 
