@@ -37,7 +37,7 @@ KINDS = {
 }
 ABOUT = {
     "scores": "The score of each tag of each word.",
-    "transitions": "The score of each tag (column) behind each tag (row); -inf: not possible.",
+    "transitions": "The score of each tag (column) after each tag (row); -inf: not possible.",
     "start": "The score of each tag at the first word of a text.",
     "end": "The score of each tag at the last word of a text.",
     "probabilities": "The probability of each label of each text.",

@@ -38,7 +38,7 @@ AFFIX = "The hash of each word's {} characters; 0 if it has fewer than {}."
 ABOUT = {
     "lengths": "The number of words of each text, at least 1. The other inputs have the words of "
     "all texts one after the other.",
-    "characters": "The Unicode code points of each word, and -1 behind its last.",
+    "characters": "The Unicode code points of each word, and -1 after its last.",
     "word": "The hash of each word in lower case, each of its digits replaced by 0.",
     "first_character": "The hash of each word's first character.",
     "last_characters": "The hash of each word's last three characters.",
