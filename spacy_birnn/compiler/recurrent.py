@@ -137,11 +137,8 @@ def _grid(
     """What `layers.recurrent.GridLSTMLayer` computes in one direction: its output, and the cell
     state for the layer above."""
     graph = writer.graph
-    along, up = (
-        {name: part[..., half] for name, part in weights.items() if name != "M"}
-        for size in [weights["U"].shape[1] // 2]
-        for half in (slice(0, size), slice(size, None))
-    )
+    halves = {name: np.split(weights[name], 2, axis=-1) for name in "WUb"}
+    along, up = ({name: parts[i] for name, parts in halves.items()} for i in (0, 1))
     H, _ = _run(writer, "lstm", along, X, lengths, back=back)
     # The state before each step. Beyond the end of a sequence the states are 0
     edge = [0, 0, 0, 1, 0, 0] if back else [1, 0, 0, 0, 0, 0]

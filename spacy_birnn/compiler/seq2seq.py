@@ -58,9 +58,8 @@ class Seq2SeqProgram:
         self._names = ["h", "c"] if cfg["cell"] == "lstm" else ["h"]
         bias = weights.get("distance_bias", np.zeros(1, dtype="float32"))
         self._distance_bias, self._reach = bias, len(bias) // 2
-        self.encoder_graph = _encoder(weights, cfg)
-        self.step_graph = _step(weights, cfg, self._names)
-        self._encoder, self._step = session(self.encoder_graph), session(self.step_graph)
+        self._encoder = session(_encoder(weights, cfg))
+        self._step = session(_step(weights, cfg, self._names))
 
     def encode(self, condition: np.ndarray, chars: np.ndarray, lengths: np.ndarray) -> Source:
         """See `beam.Decoder`."""

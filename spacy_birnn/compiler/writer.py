@@ -154,9 +154,7 @@ class Writer:
 
     def convert_or_host(self, node: Model, value: Batch) -> Value:
         """Write a node that reads a batch. Where that is impossible Thinc runs it."""
-        lists: List[List[Any]] = [
-            *(self.feeds, self.watched, self.hosted, self.from_hosted, self.widths)
-        ]
+        lists: List[Any] = [self.feeds, self.watched, self.hosted, self.from_hosted, self.widths]
         before = [(part, len(part)) for part in lists]
         graph = self.graph.copy()
         try:

@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 from .cells import CELL_CLASSES, Cell, Plan
 
-States = Tuple[Tensor, ...]
-
 
 class RecurrentLayer(nn.Module):
     """One layer of a stack: the weights of its directions, W (directions, input_width, gates *
@@ -107,8 +105,7 @@ class RecurrentLayer(nn.Module):
         sizes = torch.as_tensor(plan.sizes, device="cpu")
         states = []
         for x, own, rows, places in zip(X, self.torch_weights(), plan.rows, plan.places):
-            output, _ = run_kernel(self.cell, own, x[rows], sizes)
-            states.append(output[places])
+            states.append(run_kernel(self.cell, own, x[rows], sizes)[places])
         return torch.stack(states)
 
     def torch_weights(self) -> List[List[Tensor]]:
@@ -191,27 +188,21 @@ class GridLSTMLayer(RecurrentLayer):
         return o.sigmoid() * cell_state.tanh(), cell_state
 
 
-def run_kernel(
-    cell: Type[Cell], weights: List[Tensor], rows: Tensor, sizes: Tensor, states: States = ()
-) -> Tuple[Tensor, States]:
+def run_kernel(cell: Type[Cell], weights: List[Tensor], rows: Tensor, sizes: Tensor) -> Tensor:
     """Run PyTorch's own kernel for a cell. Its module would be made anew for every batch, which for
     one short document takes longer than to run it.
 
     weights (List[Tensor]): Those of one direction, from `RecurrentLayer.torch_weights`.
     rows (Tensor): The rows in time-major order.
     sizes (Tensor): The number of sequences at each step, on the CPU.
-    states (States): The states to go on from, each of shape (1, sequences, width), or () at the
-        beginning.
-    RETURNS (Tuple[Tensor, States]): The outputs in the same order, and the final states.
+    RETURNS (Tensor): The outputs in the same order.
     """
-    if not states:
-        width = weights[1].shape[1]
-        states = (rows.new_zeros((1, int(sizes[0]), width)),) * cell.n_states
-    before = states if cell.n_states > 1 else states[0]
+    zeros = rows.new_zeros((1, int(sizes[0]), weights[1].shape[1]))
+    before = (zeros,) * cell.n_states if cell.n_states > 1 else zeros
     function = getattr(torch, cast(str, cell.kernel))
     train = torch.is_grad_enabled()
-    output, *after = function(rows, sizes, before, weights, True, 1, 0.0, train, False)
-    return output, tuple(after)
+    output, *_ = function(rows, sizes, before, weights, True, 1, 0.0, train, False)
+    return output
 
 
 class Recurrence(torch.autograd.Function):
